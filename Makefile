@@ -1,0 +1,51 @@
+# `make demo` and `make test` need nothing but Python 3.11+ and make; they create .venv and install what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format bench evidence docs clean
+
+demo: $(VENV)/core
+	$(BIN)/sfumato demo --out demo
+
+test: $(VENV)/test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(VENV)/lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/bench
+	$(BIN)/python bench/solver_overhead.py
+	$(BIN)/python bench/training_speed.py
+	$(BIN)/python bench/sampling_speed.py
+
+evidence: $(VENV)/test
+	$(BIN)/python bench/recipes.py
+	$(BIN)/sfumato evaluate emoji --data emoji --out bench/results/emoji-fd.json
+
+docs: $(VENV)/docs
+	$(BIN)/python -m sphinx -W -q docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+clean:
+	rm -rf $(VENV) demo docs/_build .pytest_cache .ruff_cache
+
+$(VENV)/pip:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# Each stamp is an editable install of the package with one set of extras, at the versions of constraints.txt.
+$(VENV)/core: $(VENV)/pip pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	touch $@
+
+$(VENV)/test $(VENV)/lint $(VENV)/docs $(VENV)/bench: $(VENV)/%: $(VENV)/core
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$*]'
+	touch $@

@@ -1,0 +1,78 @@
+"""`sfumato demo`: the whole road in a few minutes, with nothing but what is in the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Demo"]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Sample the shipped model, then train a small fresh one on real pictures and watch noise become picture."""
+
+    out: Path = Path("demo")
+    """folder for everything; an earlier demo in it is replaced"""
+    pictures: int = 48_000
+    """length of the fresh training, in pictures: two to three minutes on two cores"""
+    data: str = "emoji/smileys,food"
+    """what the fresh model learns"""
+    size: int = 16
+    """side of its pictures"""
+
+    def run(self) -> None:
+        """Three things, each in a picture."""
+        import shutil
+        import time
+
+        import numpy as np
+
+        from sfumato.data.sources import open_data
+        from sfumato.files import check_writable
+        from sfumato.generation.model import load
+        from sfumato.generation.strip import steps_strip
+        from sfumato.images import Images, save_png
+        from sfumato.models.shipped import shipped_names
+        from sfumato.networks.config import UNetConfig
+        from sfumato.training import TrainConfig, train
+
+        check_writable(self.out, need_bytes=50_000_000)
+        run = self.out / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        if "emoji" in shipped_names():
+            model = load("emoji")
+            started = time.perf_counter()
+            images = model.sample(64, seed=0)
+            print(f"1. 64 samples of the shipped model in {time.perf_counter() - started:.1f} s, 20 steps: emoji.png")
+            save_png(self.out / "emoji.png", images.grid())
+            save_png(self.out / "emoji-steps.png", steps_strip(model, range(8)))
+
+        print(f"2. Training a fresh model on {self.data} at {self.size}x{self.size}, {self.pictures:,} pictures:")
+        started = time.perf_counter()
+        network = UNetConfig(channels=32, multipliers=(2, 3), attention_levels=(1,), patch=2)
+        train(
+            TrainConfig(
+                data=self.data,
+                out=run,
+                size=self.size,
+                pictures=self.pictures,
+                batch=32,
+                warmup=2_000,
+                ema_halflife=4_000,
+                network=network,
+                log_every=4_000,
+                checkpoint_every=max(self.pictures // 2, 1),
+                sample_every=max(self.pictures // 2, 1),
+            )
+        )
+        minutes = (time.perf_counter() - started) / 60
+        fresh = load(run)
+        save_png(self.out / "fresh.png", fresh.sample(64, seed=0).grid())
+        print(f"   {minutes:.1f} minutes; 64 samples of it: fresh.png")
+
+        real = open_data(self.data, size=self.size)
+        save_png(self.out / "real.png", Images(real.images[np.linspace(0, len(real) - 1, 64).astype(int)]).grid())
+        save_png(self.out / "fresh-steps.png", steps_strip(fresh, range(8), columns=3))
+        print("3. Noise, halfway and end of eight of them side by side: fresh-steps.png (the real ones: real.png)")
+        print(f"All results: {self.out.resolve()}")

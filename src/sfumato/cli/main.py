@@ -1,0 +1,86 @@
+"""The command `sfumato`: finds the verb, reads its options, runs it, and turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from sfumato._version import __version__
+from sfumato.cli.options import read_options
+from sfumato.errors import InputError, SfumatoError, nearest
+
+__all__ = ["main"]
+
+# verb -> module, class, what it does. A module is imported only when its verb is called.
+VERBS = {
+    "demo": ("sfumato.cli.demo", "Demo", "see it work: samples from the shipped model, and a small fresh training"),
+    "train": ("sfumato.cli.train", "Train", "train a model on a folder of pictures or a known data set"),
+    "sample": ("sfumato.cli.sample", "Sample", "make pictures with a model"),
+    "evaluate": ("sfumato.cli.evaluate", "Evaluate", "measure how far a model's pictures are from real ones"),
+    "export": ("sfumato.cli.export", "Export", "copy a model, with half precision or other defaults"),
+    "info": ("sfumato.cli.info", "Info", "say what a model is, or what is installed here"),
+}
+DATA_VERBS = {
+    "check": ("sfumato.cli.data", "Check", "decode every picture of a folder once and report what is odd"),
+    "pack": ("sfumato.cli.data", "Pack", "write a folder or a known data set as one fast file"),
+    "get": ("sfumato.cli.data", "Get", "fetch and verify a known data set"),
+    "list": ("sfumato.cli.data", "List", "list the known data sets"),
+}
+GROUPS = {"data": (DATA_VERBS, "look at, pack and fetch pictures")}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0, 1 for a failure, 2 for a mistake of the user, 130 for Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except SfumatoError as error:
+        print(f"sfumato: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # the reader went away, as `head` does
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(words: list[str]) -> int:
+    prog, verbs = "sfumato", VERBS
+    if words[:1] == ["--version"]:
+        print(f"sfumato {__version__}")
+        return 0
+    if words and words[0] in GROUPS:
+        prog, verbs = f"sfumato {words[0]}", GROUPS[words[0]][0]
+        words = words[1:]
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview(prog, verbs))
+        return 0 if words else 2
+    verb, rest = words[0], words[1:]
+    if verb not in verbs:
+        raise InputError(f"no command {verb!r}. {nearest(verb, [*verbs, *(GROUPS if prog == 'sfumato' else ())])}")
+    module, name, _ = verbs[verb]
+    command = read_options(getattr(importlib.import_module(module), name), f"{prog} {verb}", rest)
+    command.run()
+    return 0
+
+
+def _overview(prog: str, verbs: dict[str, tuple[str, str, str]]) -> str:
+    lines = {verb: summary for verb, (_, _, summary) in verbs.items()}
+    if prog == "sfumato":
+        lines |= {group: summary for group, (_, summary) in GROUPS.items()}
+    width = max(map(len, lines))
+    return "\n".join(
+        [
+            f"usage: {prog} VERB [options]",
+            "",
+            *(f"  {verb:<{width}}  {summary}" for verb, summary in lines.items()),
+            "",
+            f"{prog} VERB --help lists the options of a verb.",
+        ]
+    )
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Data sets: folders of pictures, packed files, and known ones by name."""

@@ -1,0 +1,70 @@
+"""A data set in memory or mapped from disk: uint8 pictures of one size, labels of several kinds, captions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from sfumato.errors import InputError
+
+__all__ = ["Dataset"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Pictures, and what is known of each.
+
+    Attributes:
+        name: short name, for logs and the model card.
+        images: (N, H, W, C) uint8; may be a read-only memory map.
+        labels: (N, K) int64, one column for each kind of label; -1 where a picture has none.
+        kinds: kind -> the names of its classes, in the order of the columns of `labels`.
+        captions: N texts, or none.
+        source, licence: where the pictures come from and on what terms, for the model card.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    kinds: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    captions: tuple[str, ...] = ()
+    source: str = ""
+    licence: str = "unknown"
+
+    def __post_init__(self) -> None:
+        shape, count = self.images.shape, len(self.images)
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise InputError(f"{self.name}: images must be uint8 (N, H, W, C), not {self.images.dtype} {shape}")
+        if self.labels.shape != (count, len(self.kinds)):
+            raise InputError(f"{self.name}: labels have shape {self.labels.shape}, not ({count}, {len(self.kinds)})")
+        for column, (kind, names) in enumerate(self.kinds.items()):
+            values = self.labels[:, column]
+            if count and not (-1 <= values.min() and values.max() < len(names)):
+                raise InputError(f"{self.name}: {kind} labels must lie in -1 … {len(names) - 1}")
+        if self.captions and len(self.captions) != count:
+            raise InputError(f"{self.name}: {len(self.captions)} captions for {count} pictures")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over pixels, shape, labels and class names: equal exactly when a training run would be equal."""
+        digest = hashlib.sha256(json.dumps([self.images.shape, list(self.kinds.items())]).encode())
+        for start in range(0, len(self), 4096):
+            digest.update(np.ascontiguousarray(self.images[start : start + 4096]).data)
+        digest.update(np.ascontiguousarray(self.labels, dtype=np.int64).data)
+        return digest.hexdigest()
+
+    def subset(self, index: Sequence[int] | np.ndarray, name: str | None = None) -> Dataset:
+        """The pictures at `index`, with their labels and captions."""
+        index = np.asarray(index)
+        captions = tuple(self.captions[i] for i in index) if self.captions else ()
+        return replace(
+            self, name=name or self.name, images=self.images[index], labels=self.labels[index], captions=captions
+        )

@@ -1,0 +1,86 @@
+"""One word opens any data set: a name, a pack file, or a folder of pictures."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from sfumato.data.cifar10 import cifar10
+from sfumato.data.dataset import Dataset
+from sfumato.data.fashion_mnist import fashion_mnist
+from sfumato.data.folder import read_folder
+from sfumato.data.pack import read_pack
+from sfumato.errors import InputError, nearest
+from sfumato.images import fit, shown
+
+__all__ = ["FETCHED", "FOLDER_SIZE", "open_data", "source_names"]
+
+log = logging.getLogger(__name__)
+
+FOLDER_SIZE = 32
+FETCHED: dict[str, Callable[..., Dataset]] = {"cifar10": cifar10, "fashion-mnist": fashion_mnist}
+
+
+def source_names() -> list[str]:
+    """What `open_data` knows by name. "emoji" also takes groups and styles: "emoji/food"."""
+    return ["emoji", *(f"{name}{split}" for name in FETCHED for split in ("", "/test"))]
+
+
+def open_data(spec: str | Path, *, size: int | None = None, workers: int = 0, mode: str | None = None) -> Dataset:
+    """Open a data set.
+
+    Args:
+        spec: "emoji" or "emoji/GROUP[,GROUP …]"; "cifar10", "fashion-mnist", each also with "/test"; a pack
+            (*.safetensors); or a folder of pictures. Where a folder has the name of a data set, write "./emoji"
+            or "emoji/" for the folder.
+        size: side of the pictures in pixels; by default as stored, and 32 for a folder of pictures.
+        workers: threads that decode a folder of pictures.
+        mode: "RGB" or "L" (grey); by default as stored, and "RGB" for a folder of pictures.
+
+    Raises:
+        InputError: nothing is known by that name, or it cannot be read; see the function for each kind.
+    """
+    if (size is not None and size < 1) or mode not in (None, "RGB", "L"):
+        raise InputError(f"{size=}, {mode=}: a size of at least 1 and the mode 'RGB' or 'L' are needed")
+    path, text = Path(os.path.expanduser(spec)), str(spec)
+    written_as_path = isinstance(spec, Path) or text.startswith((".", "/", "~")) or text.endswith("/")
+    head, _, rest = ("" if written_as_path else text).partition("/")
+    if head == "emoji":
+        from sfumato.data.emoji import emoji
+
+        dataset = emoji(rest or None)
+    elif head in FETCHED:
+        dataset = FETCHED[head](rest or "train")
+    elif path.is_dir():
+        dataset, report = read_folder(path, size or FOLDER_SIZE, workers=workers, mode=mode or "RGB")
+        if report.bad or report.unlisted:
+            log.warning("%s: %s", shown(path), report.text())
+    elif path.is_file():
+        dataset = read_pack(path)
+    elif written_as_path or path.suffix or rest:
+        raise InputError(f"{shown(path)}: no such file or folder")
+    else:
+        raise InputError(f"{spec!r} is neither a data set's name nor a file or folder. {nearest(head, source_names())}")
+    return _as_asked(dataset, size, mode)
+
+
+def _as_asked(dataset: Dataset, size: int | None, mode: str | None) -> Dataset:
+    images = dataset.images
+    if size is not None and images.shape[1:3] != (size, size):
+        images = np.stack([fit(image, size) for image in images])
+    if mode == "RGB" and images.shape[3] == 1:
+        images = np.repeat(images, 3, axis=3)
+    elif mode == "L" and images.shape[3] == 3:
+        images = np.stack([_grey(image) for image in images])
+    return dataset if images is dataset.images else replace(dataset, images=images)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    """ITU-R 601 luma, (H, W, 3) -> (H, W, 1), in the fixed-point numbers that `images.decode` gets from Pillow."""
+    luma = (image @ np.array([19595, 38470, 7471], np.uint32) + 0x8000) >> 16
+    return luma.astype(np.uint8)[:, :, None]

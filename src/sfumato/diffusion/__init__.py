@@ -1,0 +1,1 @@
+"""The mathematics: schedule, forward process, prediction, reverse process, loss; `process` ties them together."""

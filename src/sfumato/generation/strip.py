@@ -1,0 +1,28 @@
+"""A picture of sampling itself: noise on the left, the result on the right, moments in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sfumato.generation.model import Label, Model, Request, to_uint8
+from sfumato.images import Images
+
+__all__ = ["steps_strip"]
+
+
+def steps_strip(
+    model: Model, seeds: Sequence[int], label: Label = None, request: Request | None = None, columns: int = 8
+) -> np.ndarray:
+    """One row a picture: x_t from pure noise to the result, `columns` moments evenly spread over the network calls.
+
+    Returns:
+        uint8 (rows, width, C), the sheet of `Images.grid`. A noisy x_t is cut to the range of pictures for showing.
+    """
+    request = request or Request()
+    states = [model.start(seeds, request.size), *(step.x for step in model.trajectory(seeds, label, request))]
+    columns = max(2, min(columns, len(states)))
+    moments = np.linspace(0, len(states) - 1, columns).round().astype(int)
+    frames = np.stack([to_uint8(states[i].clamp(-1, 1)) for i in moments], axis=1)  # (N, columns, H, W, C)
+    return Images(frames.reshape(-1, *frames.shape[2:])).grid(columns=columns)

@@ -1,0 +1,39 @@
+"""Where a model is: the name of a shipped one, a model folder, or a run that holds one."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from sfumato.errors import InputError, nearest
+
+__all__ = ["find_folder", "shipped_names"]
+
+
+def shipped_names() -> list[str]:
+    """Names of the models inside the package."""
+    return sorted(p.name for p in _assets().iterdir() if (p / "model.json").is_file()) if _assets().is_dir() else []
+
+
+def find_folder(source: str | Path) -> Path:
+    """The model folder that `source` means.
+
+    Raises:
+        InputError: when it is neither a shipped name nor a folder; when a run has no model yet, it says how to go on.
+    """
+    if isinstance(source, str) and source in shipped_names():
+        return _assets() / source
+    path = Path(source)
+    if (path / "model.json").is_file():
+        return path
+    if (path / "model" / "model.json").is_file():
+        return path / "model"
+    if (path / "config.json").is_file():
+        raise InputError(f"the run in {path} has no model yet. Go on with: sfumato train --out {path} --resume")
+    if path.is_dir():
+        return path  # load_folder says what is wrong with it
+    raise InputError(f"no model {str(source)!r}: neither a folder nor a shipped name. {nearest(str(source), shipped_names())}")
+
+
+def _assets() -> Path:
+    return Path(str(files("sfumato"))) / "assets" / "models"

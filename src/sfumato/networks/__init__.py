@@ -1,0 +1,1 @@
+"""Networks: the configurable U-Net and what it is made of."""

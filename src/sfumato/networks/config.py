@@ -1,0 +1,111 @@
+"""The shape of a U-Net, as a frozen value. Imports no torch, so that the command line can show it at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sfumato.errors import InputError
+
+__all__ = ["UNetConfig"]
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """A U-Net of DDPM's kind. Level k of L works at 1/2ᵏ of the (patched) resolution."""
+
+    in_channels: int = 3
+    """channels of the picture, and of the output unless out_channels says otherwise"""
+    out_channels: int | None = None
+    """channels of the output; default: in_channels"""
+    channels: int = 64
+    """base width"""
+    multipliers: tuple[int, ...] = (1, 2, 3)
+    """width of each level, in multiples of channels; as many levels as numbers"""
+    blocks: int = 1
+    """residual blocks a level going down (one more going up)"""
+    attention_levels: tuple[int, ...] = (2,)
+    """levels with self-attention after each block; 0 is the finest"""
+    mid_attention: bool = True
+    """self-attention between the two middle blocks"""
+    head_channels: int | None = 32
+    """width of an attention head; none: a single head"""
+    dropout: float = 0.0
+    """dropout inside the residual blocks"""
+    time_embedding: Literal["shift", "scale-shift"] = "scale-shift"
+    """how time and labels enter a block: added before the second convolution (Ho), or also scaling (ADM)"""
+    patch: int = 1
+    """side of the square patches that become channels at the entrance: 2 makes everything about 4 times cheaper"""
+    groups: int = 32
+    """groups of the normalisation, lowered to the greatest common divisor with the width"""
+    labels: tuple[int, ...] = ()
+    """number of classes of each kind of label"""
+
+    def __post_init__(self) -> None:
+        positive = {
+            "in_channels": self.in_channels,
+            "out_channels": self.output_channels,
+            "channels": self.channels,
+            "blocks": self.blocks,
+            "patch": self.patch,
+            "groups": self.groups,
+            "head_channels": self.head_channels or 1,
+            **{f"multipliers[{i}]": m for i, m in enumerate(self.multipliers)},
+            **{f"labels[{i}]": n for i, n in enumerate(self.labels)},
+        }
+        for name, value in positive.items():
+            if value < 1:
+                raise InputError(f"network: {name} must be at least 1, not {value}")
+        if not self.multipliers:
+            raise InputError("network: multipliers must name at least one level")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"network: dropout must lie in [0, 1), not {self.dropout}")
+        levels = len(self.multipliers)
+        for level in self.attention_levels:
+            if not 0 <= level < levels:
+                raise InputError(f"network: attention level {level} does not exist; there are levels 0 … {levels - 1}")
+        attended = {self.widths[k] for k in self.attention_levels} | ({self.widths[-1]} if self.mid_attention else set())
+        for width in sorted(attended):
+            if self.head_channels and width % self.head_channels:
+                raise InputError(f"network: head_channels {self.head_channels} does not divide the width {width}")
+        if self.channels % 2:
+            raise InputError(f"network: channels must be even (sine and cosine of the time), not {self.channels}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level."""
+        return tuple(self.channels * multiplier for multiplier in self.multipliers)
+
+    @property
+    def output_channels(self) -> int:
+        return self.in_channels if self.out_channels is None else self.out_channels
+
+    @property
+    def divisor(self) -> int:
+        """Height and width must be multiples of this."""
+        return self.patch * 2 ** (len(self.multipliers) - 1)
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise `InputError`, naming sizes that fit, unless the depth divides height and width."""
+        for side, value in (("height", height), ("width", width)):
+            if value < 1 or value % self.divisor:
+                below = value // self.divisor * self.divisor
+                fits = f"{below} or {below + self.divisor}" if below else f"{self.divisor}"
+                raise InputError(
+                    f"a {side} of {value} does not fit this network: it must be a multiple of {self.divisor} "
+                    f"(patches of {self.patch}, {len(self.multipliers)} levels). Nearest that fit: {fits}."
+                )
+
+    @classmethod
+    def ddpm_cifar10(cls, labels: tuple[int, ...] = ()) -> UNetConfig:
+        """Ho et al. 2020, appendix B: 35.7 million parameters for 32x32 pictures."""
+        return cls(
+            channels=128,
+            multipliers=(1, 2, 2, 2),
+            blocks=2,
+            attention_levels=(1,),
+            head_channels=None,
+            dropout=0.1,
+            time_embedding="shift",
+            labels=labels,
+        )

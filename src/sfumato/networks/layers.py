@@ -1,0 +1,116 @@
+"""What the U-Net is made of: residual block, self-attention, changes of resolution, embedding of the time."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Attention", "Downsample", "ResBlock", "Upsample", "conv", "group_norm", "linear", "sinusoidal"]
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+
+
+def sinusoidal(position: Tensor, features: int, max_period: float = 10_000.0) -> Tensor:
+    """Sines and cosines of `position` (N,) at geometric frequencies: (N, features) (Vaswani et al. 2017, sec. 3.5)."""
+    half = features // 2
+    exponent = torch.arange(half, dtype=torch.float32, device=position.device) / max(half - 1, 1)
+    angle = position.float()[:, None] * torch.exp(-math.log(max_period) * exponent)
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+def group_norm(channels: int, groups: int) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(channels, groups), channels, eps=1e-6)
+
+
+def conv(channels_in: int, channels_out: int, size: int = 3, stride: int = 1, zero: bool = False) -> nn.Conv2d:
+    """A convolution that keeps the resolution at stride 1; Glorot-uniform weights, or zeros where a branch starts silent."""
+    layer = nn.Conv2d(channels_in, channels_out, size, stride, padding=size // 2)
+    return _initialised(layer, zero)
+
+
+def linear(features_in: int, features_out: int) -> nn.Linear:
+    return _initialised(nn.Linear(features_in, features_out), zero=False)
+
+
+def _initialised(layer: Layer, zero: bool) -> Layer:
+    if zero:
+        nn.init.zeros_(layer.weight)
+    else:
+        nn.init.xavier_uniform_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ResBlock(nn.Module):
+    """norm, SiLU, conv; time; norm, SiLU, dropout, conv; plus the input (Ho et al. 2020, app. B; ADM's scale-shift)."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, embedding: int, *, groups: int, dropout: float, scale_shift: bool
+    ) -> None:
+        super().__init__()
+        self.scale_shift = scale_shift
+        self.norm1 = group_norm(channels_in, groups)
+        self.conv1 = conv(channels_in, channels_out)
+        self.embed = linear(embedding, channels_out * (2 if scale_shift else 1))
+        self.norm2 = group_norm(channels_out, groups)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = conv(channels_out, channels_out, zero=True)
+        self.skip = conv(channels_in, channels_out, size=1) if channels_in != channels_out else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """(N, Cin, H, W), (N, E) already through SiLU -> (N, Cout, H, W)."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        shift = self.embed(embedding)[:, :, None, None]
+        if self.scale_shift:
+            scale, shift = shift.chunk(2, dim=1)
+            h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        else:
+            h = self.norm2(h + shift)
+        return self.skip(x) + self.conv2(self.dropout(F.silu(h)))
+
+
+class Attention(nn.Module):
+    """Self-attention over the positions of a picture, added to its input (Ho et al. 2020, app. B)."""
+
+    def __init__(self, channels: int, *, groups: int, head_channels: int | None) -> None:
+        super().__init__()
+        self.heads = channels // (head_channels or channels)
+        self.norm = group_norm(channels, groups)
+        self.qkv = conv(channels, 3 * channels, size=1)
+        self.out = conv(channels, channels, size=1, zero=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        n, c, height, width = x.shape
+        rows = self.qkv(self.norm(x)).permute(0, 2, 3, 1).reshape(n, height * width, 3, self.heads, c // self.heads)
+        q, k, v = rows.permute(2, 0, 3, 1, 4)  # each (N, heads, HW, C/heads)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = mixed.transpose(1, 2).reshape(n, height, width, c).permute(0, 3, 1, 2)
+        return x + self.out(mixed)
+
+
+class Downsample(nn.Module):
+    """Half the resolution, by a convolution of stride 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = conv(channels, channels, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Upsample(nn.Module):
+    """Twice the resolution: nearest neighbour, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))

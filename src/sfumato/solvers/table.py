@@ -1,0 +1,157 @@
+"""A solver is a table. Every step of every solver here is linear in what is already there:
+
+    x_next = Σ_k X[i,k]·x_{i-k} + Σ_k D[i,k]·x̂0_{i-k} + S[i]·z
+
+where x_{i-k} are the latest points, x̂0_{i-k} the latest denoised pictures and z fresh standard normal noise.
+Row i is what happens after network call number i, which is made at (x_i, times[i]).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from sfumato.errors import InputError
+
+__all__ = ["MAX_WINDOW", "Row", "Table"]
+
+MAX_WINDOW = 4
+
+
+class Row(NamedTuple):
+    """One row while a table is written: coefficients of the latest points, of the latest x̂0 (newest first), of noise."""
+
+    x: Sequence[float]
+    d: Sequence[float]
+    s: float = 0.0
+
+
+class Program(NamedTuple):
+    """A row as the loop reads it: Python floats, zeros left out. `x` and `d` hold pairs (k, coefficient)."""
+
+    t: float
+    x: tuple[tuple[int, float], ...]
+    d: tuple[tuple[int, float], ...]
+    s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A solver for one schedule and one list of times. Immutable, comparable, serialisable.
+
+    Attributes:
+        name: of the solver, with its options.
+        times: (N+1,) float64, falling from the first network call to where the result lives. Equal neighbours
+            occur only where a step has a second stage at the same time (Heun).
+        X: (N, K) float64, weights of the points x_i, x_{i-1} …
+        D: (N, K) float64, weights of the denoised pictures x̂0_i, x̂0_{i-1} …
+        S: (N,) float64, weight of fresh noise.
+        spacing: how the times were chosen.
+    """
+
+    name: str
+    times: np.ndarray
+    X: np.ndarray
+    D: np.ndarray
+    S: np.ndarray
+    spacing: str = "given"
+
+    def __post_init__(self) -> None:
+        for field in ("times", "X", "D", "S"):
+            value = np.array(getattr(self, field), np.float64)
+            value.flags.writeable = False
+            object.__setattr__(self, field, value)
+            if not np.isfinite(value).all():
+                raise InputError(f"table {self.name!r}: {field} holds a number that is not finite")
+        n = len(self.S)
+        if n == 0 or self.times.shape != (n + 1,) or self.S.shape != (n,):
+            raise InputError(f"table {self.name!r}: {n} rows need {n + 1} times, got {len(self.times)}")
+        if self.X.ndim != 2 or self.X.shape != self.D.shape or len(self.X) != n or not 1 <= self.window <= MAX_WINDOW:
+            raise InputError(f"table {self.name!r}: X and D must be ({n}, K), 1 ≤ K ≤ 4: {self.X.shape}, {self.D.shape}")
+        if not (np.diff(self.times) <= 0).all() or self.times[0] > 1 or self.times[-1] < 0:
+            raise InputError(f"table {self.name!r}: times must fall from at most 1 to at least 0")
+        for i in range(min(n, self.window)):  # a row cannot look back beyond the start
+            if self.X[i, i + 1 :].any() or self.D[i, i + 1 :].any():
+                raise InputError(f"table {self.name!r}: row {i} looks back further than {i} steps")
+
+    @classmethod
+    def from_rows(cls, name: str, times: Sequence[float] | np.ndarray, rows: Sequence[Row], spacing: str) -> Table:
+        """A table from rows of any lengths; the window K is the longest of them."""
+        window = max((max(len(row.x), len(row.d)) for row in rows), default=1)
+        padded_x = [[*row.x, *[0.0] * (window - len(row.x))] for row in rows]
+        padded_d = [[*row.d, *[0.0] * (window - len(row.d))] for row in rows]
+        return cls(name, np.asarray(times), np.array(padded_x), np.array(padded_d), np.array([r.s for r in rows]), spacing)
+
+    @property
+    def calls(self) -> int:
+        """Network calls: N."""
+        return len(self.S)
+
+    @property
+    def steps(self) -> int:
+        """Solver steps: intervals between different times."""
+        return len(self.grid) - 1
+
+    @property
+    def grid(self) -> np.ndarray:
+        """The times without repetition, strictly falling: (steps + 1,)."""
+        return self.times[np.r_[True, np.diff(self.times) < 0]]
+
+    @property
+    def window(self) -> int:
+        """K: how many of the latest points and denoised pictures a row may use."""
+        return self.X.shape[1]
+
+    @property
+    def stochastic(self) -> bool:
+        return bool(self.S.any())
+
+    @cached_property
+    def program(self) -> tuple[Program, ...]:
+        """The rows as the loop reads them."""
+
+        def used(weights: np.ndarray) -> tuple[tuple[int, float], ...]:
+            return tuple((k, float(weights[k])) for k in np.flatnonzero(weights))
+
+        return tuple(
+            Program(float(t), used(x), used(d), float(s))
+            for t, x, d, s in zip(self.times[:-1], self.X, self.D, self.S, strict=True)
+        )
+
+    def to_json(self) -> str:
+        """All of it, exactly (Python prints floats so that they read back equal)."""
+        arrays = {key: getattr(self, key).tolist() for key in ("times", "X", "D", "S")}
+        return json.dumps({"name": self.name, "spacing": self.spacing, **arrays})
+
+    @classmethod
+    def from_json(cls, text: str) -> Table:
+        """The inverse of `to_json`. Raises `InputError` for anything else."""
+        try:
+            facts = json.loads(text)
+            arrays = {key: np.array(facts[key], np.float64) for key in ("times", "X", "D", "S")}
+            return cls(name=str(facts["name"]), spacing=str(facts["spacing"]), **arrays)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"not a solver table: {error}") from error
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Table):
+            return NotImplemented
+        return self.name == other.name and all(
+            np.array_equal(getattr(self, key), getattr(other, key)) for key in ("times", "X", "D", "S")
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.times.tobytes(), self.X.tobytes(), self.D.tobytes(), self.S.tobytes()))
+
+    def __str__(self) -> str:
+        head = f"{self.name}: {self.steps} steps, {self.calls} network calls, spacing {self.spacing}"
+        lines = [head, "    i        t  | X  | D  | S"]
+        for i, (x, d, s) in enumerate(zip(self.X, self.D, self.S, strict=True)):
+            row = "  ".join(f"{v: .5f}" for v in x), "  ".join(f"{v: .5f}" for v in d)
+            lines.append(f"{i:5d}  {self.times[i]:.5f}  | {row[0]}  | {row[1]}  | {s:.5f}")
+        return "\n".join([*lines, f"  end  {self.times[-1]:.5f}"])

@@ -1,0 +1,22 @@
+"""A grid of samples in the middle of a run: always the same seeds, so that one sees them grow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sfumato.generation.model import Model
+from sfumato.images import save_png
+from sfumato.models.spec import ModelSpec
+from sfumato.networks.unet import UNet
+from sfumato.training.ema import Average
+
+__all__ = ["preview"]
+
+
+def preview(spec: ModelSpec, network: UNet, average: Average, path: Path, n: int = 25) -> None:
+    """Sample seeds 0 … n-1 from the averaged weights and save the grid. The network is left as it was."""
+    device = next(network.parameters()).device
+    averaged = UNet(network.config)
+    averaged.load_state_dict(average.values)
+    images = Model(spec, averaged.eval(), device).sample(n, seed=0)
+    save_png(path, images.grid())

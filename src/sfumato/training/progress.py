@@ -1,0 +1,86 @@
+"""What a run says while it works: a live line on a terminal, plain lines elsewhere, and log.jsonl always."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["Log", "Meter", "memory_mb"]
+
+
+class Log:
+    """log.jsonl: one line each, flushed at once; cut back to a known length when a run is resumed."""
+
+    def __init__(self, path: Path, length: int) -> None:
+        self._file = open(path, "ab")  # noqa: SIM115 (closed by `close`)
+        self._file.truncate(length)
+        self._file.seek(length)
+
+    def write(self, **facts: object) -> None:
+        self._file.write(json.dumps(facts).encode() + b"\n")
+        self._file.flush()
+
+    @property
+    def length(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Meter:
+    """Shows how far a run is.
+
+    Args:
+        total, seen: pictures in all, and at the start of this sitting.
+        console: where to; a bar on a terminal, else a line for every report.
+    """
+
+    def __init__(self, total: int, seen: int, console: Console) -> None:
+        self._total, self._first, self._console = total, seen, console
+        self._started = time.monotonic()
+        self._bar = None
+        if console.is_terminal:
+            columns = ["{task.completed:,.0f}/{task.total:,.0f} pictures", BarColumn(), TextColumn("{task.description}")]
+            self._bar = Progress(*columns, TimeRemainingColumn(), console=console)
+            self._task = self._bar.add_task("", total=total, completed=seen)
+
+    def __enter__(self) -> Meter:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second in this sitting."""
+        return self._rate
+
+    _rate = 0.0
+
+    def report(self, seen: int, loss: float) -> None:
+        """Show a new state."""
+        spent = time.monotonic() - self._started
+        self._rate = (seen - self._first) / max(spent, 1e-9)
+        facts = f"loss {loss:.4f}  {self._rate:.1f} pictures/s  {memory_mb():.0f} MB"
+        if self._bar:
+            self._bar.update(self._task, completed=seen, description=facts)
+        else:
+            left = (self._total - seen) / max(self._rate, 1e-9)
+            self._console.print(f"{seen:>10,}/{self._total:,}  {facts}  {left / 60:.1f} min left", highlight=False)
+
+
+def memory_mb() -> float:
+    """Largest resident memory of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
