@@ -22,8 +22,7 @@ format: $(VENV)/lint
 
 bench: $(VENV)/bench
 	$(BIN)/python bench/solver_overhead.py
-	$(BIN)/python bench/training_speed.py
-	$(BIN)/python bench/sampling_speed.py
+	$(BIN)/python bench/speed.py
 
 evidence: $(VENV)/test
 	$(BIN)/python bench/recipes.py

@@ -1,4 +1,6 @@
-"""Build the emoji pack that ships inside the package: `python tools/build_emoji.py` (needs npm and `pip install resvg-py`).
+"""Build the emoji pack that ships inside the package: `python tools/build_emoji.py`.
+
+Needs npm, and `pip install resvg-py==0.5.0`.
 
 Five vector emoji sets (Apache-2.0 or MIT) are fetched by name through npm, joined to emojibase's labels, tags and
 groups, rendered at 4x and reduced to 32x32 on white. The result is `src/sfumato/assets/emoji/`:
@@ -157,7 +159,12 @@ def main() -> None:
         "groups": groups,
         "styles": list(SETS),
         "concepts": [
-            [codes[old], concepts[codes[old]]["caption"], concepts[codes[old]]["tags"], groups.index(concepts[codes[old]]["group"])]
+            [
+                codes[old],
+                concepts[codes[old]]["caption"],
+                concepts[codes[old]]["tags"],
+                groups.index(concepts[codes[old]]["group"]),
+            ]
             for old in used
         ],
         "pictures": [[renumber[concept], style] for concept, style in listing],
@@ -179,12 +186,12 @@ def main() -> None:
         *(f"| style `{style}` | `{p}` | {v} | {lic} | {origin} |" for style, (p, v, lic, origin) in SETS.items()),
         "| captions, tags, groups | `{}` | {} | {} | {} |".format(*CAPTIONS),
         "",
-        "Copyright: Google LLC (noto, noto-v1), Mozilla Foundation (fxemoji), Microsoft Corporation (fluent, fluent-flat),",
-        "Miles Johnson (emojibase). The licence texts are in `Apache-2.0.txt` and `MIT.txt` beside this file.",
+        "Copyright: Google LLC (noto, noto-v1), Mozilla Foundation (fxemoji), Microsoft Corporation (fluent,",
+        "fluent-flat), Miles Johnson (emojibase). The licence texts are `Apache-2.0.txt` and `MIT.txt` beside this file.",
     ]
     (out / "LICENCES.md").write_text("\n".join(lines) + "\n")
-    size = (out / "sheet.webp").stat().st_size
-    print(f"{len(stack)} pictures, {len(used)} concepts, sheet {size / 1e6:.2f} MB, index {(out / 'emoji.json').stat().st_size / 1e6:.2f} MB")
+    sizes = [(out / name).stat().st_size / 1e6 for name in ("sheet.webp", "emoji.json")]
+    print(f"{len(stack)} pictures, {len(used)} concepts; sheet {sizes[0]:.2f} MB, index {sizes[1]:.2f} MB")
 
 
 if __name__ == "__main__":

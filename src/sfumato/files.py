@@ -49,7 +49,7 @@ def write_text(path: Path | str, content: str) -> None:
 
 @contextlib.contextmanager
 def replace_folder(path: Path | str) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; on leaving, it takes the place of `path`. On an error nothing changes.
+    """Yield an empty folder beside `path`; on leaving, it takes the place of `path`. On an error nothing changes.
 
     The swap is two renames. If the process dies between them, `path` is absent and its old content is left
     beside it as `.NAME.old`; the next replacement clears that away.

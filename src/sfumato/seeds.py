@@ -73,7 +73,7 @@ def noise(
 
 
 def _aim(target: np.random.Generator, seed: int, picture: int, stream: int, step: int) -> None:
-    """Set a generator to the beginning of one stream. All of its state is overwritten, so what it drew before is gone."""
+    """Set a generator to the beginning of one stream. All of its state is overwritten: what it drew before is gone."""
     # the low 128 bits of the counter are the position in the stream: 2¹²⁸ numbers before two streams would meet
     words = {"counter": (0, 0, stream, step), "key": (seed, picture)}
     target.bit_generator.state = {

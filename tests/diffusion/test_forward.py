@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from exact import SCHEDULES, doubles
 
+from exact import SCHEDULES, doubles
 from sfumato.diffusion.forward import noisy, posterior, transition
 from sfumato.diffusion.process import Diffusion
 from sfumato.errors import InputError
@@ -38,7 +38,9 @@ class TestEvery:
         )
         width = 12 * variance**0.5
         grid = np.linspace(mean.item() - width, mean.item() + width, 20_001)
-        log_density = -((xt - alpha * grid) ** 2) / (2 * sigma**2) - (grid - schedule.alpha(s) * x0) ** 2 / (2 * sigma_s**2)
+        log_density = -((xt - alpha * grid) ** 2) / (2 * sigma**2) - (grid - schedule.alpha(s) * x0) ** 2 / (
+            2 * sigma_s**2
+        )
         density = np.exp(log_density - log_density.max())
         density /= density.sum()
         expected = (density * grid).sum()
@@ -72,6 +74,7 @@ def test_a_time_for_each_picture():
     t, s = torch.tensor([0.2, 0.5, 1.0]).double(), torch.tensor([0.1, 0.0, 0.9]).double()
     xt = diffusion.noisy(x0, t, eps)
     mean, variance = diffusion.posterior(x0, xt, t, s)
+    assert isinstance(variance, torch.Tensor)
     for i in range(3):
         one = diffusion.noisy(x0[i : i + 1], t[i].item(), eps[i : i + 1])
         torch.testing.assert_close(xt[i : i + 1], one)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from exact import SCHEDULES, doubles
 
+from exact import SCHEDULES, doubles
 from sfumato.diffusion.forward import posterior_coefficients
-from sfumato.diffusion.loss import WEIGHTINGS, output_weight, x0_weight
+from sfumato.diffusion.loss import WEIGHTINGS, check_weighting, output_weight, x0_weight
 from sfumato.diffusion.prediction import PREDICTIONS, from_x0
 from sfumato.diffusion.process import Diffusion
 from sfumato.errors import InputError
@@ -49,7 +49,9 @@ def test_named_weights_by_their_formulas():
         "edm": (1 / snr + 0.25) / (1 / snr * 0.25),
     }
     for weighting, expected in by_hand.items():
-        np.testing.assert_allclose(x0_weight(weighting, schedule, T).numpy(), expected, rtol=1e-8, err_msg=weighting)
+        np.testing.assert_allclose(
+            x0_weight(check_weighting(weighting), schedule, T).numpy(), expected, rtol=1e-8, err_msg=weighting
+        )
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "short"])

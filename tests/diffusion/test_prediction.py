@@ -1,7 +1,7 @@
 import pytest
 import torch
-from exact import SCHEDULES, doubles
 
+from exact import SCHEDULES, doubles
 from sfumato.diffusion.prediction import PREDICTIONS, from_x0, to_eps, to_x0
 from sfumato.diffusion.process import Diffusion
 from sfumato.errors import InputError
@@ -26,7 +26,7 @@ def test_a_perfect_output_gives_the_picture_back(name, prediction, t):
 
 
 def test_v_is_a_rotation():
-    """(x_t, v) is (x_0, ε) turned by the angle φ with cos φ = α: the inverse is the turn back (Salimans & Ho 2022, app. D)."""
+    """(x_t, v) is (x_0, ε) turned by the angle φ with cos φ = α: the inverse is the turn back (Salimans & Ho 2022)."""
     x0, eps = doubles(5), doubles(5, seed=1)
     alpha, sigma = 0.8, 0.6
     turn = torch.tensor([[alpha, sigma], [-sigma, alpha]], dtype=torch.float64)

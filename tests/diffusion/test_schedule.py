@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from exact import SCHEDULES
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exact import SCHEDULES
 from sfumato.diffusion.config import ScheduleConfig
 from sfumato.diffusion.schedule import NoiseSchedule
 from sfumato.errors import InputError
@@ -37,7 +37,9 @@ class TestEvery:
         for f in (schedule.alpha, schedule.sigma, schedule.log_snr):
             whole = f(t)
             assert whole.dtype == np.float64
-            assert [f(float(x)) for x in t] == pytest.approx(whole.tolist(), rel=1e-13, abs=1e-13)  # SIMD rounds the last bit
+            assert [f(float(x)) for x in t] == pytest.approx(
+                whole.tolist(), rel=1e-13, abs=1e-13
+            )  # SIMD rounds the last bit
             assert torch.equal(f(torch.from_numpy(t)), torch.from_numpy(whole))
             assert f(torch.tensor(0.5)).dtype == torch.float32
 
@@ -120,7 +122,7 @@ def test_any_table_and_its_errors():
     assert schedule.alpha(2 / 3) ** 2 == pytest.approx(0.5)
     for bad in ([], [0.5, 0.5], [0.5, 0.6], [1.0, 0.5], [0.5, math.nan], [[0.5]], [0.0]):
         with pytest.raises(InputError):
-            NoiseSchedule.from_alphas_bar(bad)
+            NoiseSchedule.from_alphas_bar(bad)  # type: ignore[arg-type]
     for make in (
         lambda: NoiseSchedule.linear(steps=0),
         lambda: NoiseSchedule.linear(steps=2.5),  # type: ignore[arg-type]

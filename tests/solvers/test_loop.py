@@ -3,8 +3,8 @@ import sys
 
 import pytest
 import torch
-from exact import SCHEDULES, Gaussian
 
+from exact import SCHEDULES, Gaussian
 from sfumato import solvers
 from sfumato.errors import DivergedError, InputError
 from sfumato.seeds import noise

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from exact import SCHEDULES, Gaussian, doubles
 
+from exact import SCHEDULES, Gaussian, doubles
 from sfumato import solvers
 from sfumato.diffusion.process import Diffusion
 from sfumato.errors import InputError
@@ -131,7 +131,9 @@ def test_own_times_end_where_they_say():
     gaussian = Gaussian(SCHEDULES["linear"])
     x = doubles(8)
     for name in ODE:
-        result = solvers.solve(gaussian.denoise, x, solvers.get(name, gaussian.schedule, times=np.linspace(0.8, 0.2, 301)))
+        result = solvers.solve(
+            gaussian.denoise, x, solvers.get(name, gaussian.schedule, times=np.linspace(0.8, 0.2, 301))
+        )
         torch.testing.assert_close(result, gaussian.flow(x, 0.8, 0.2), atol=0.02, rtol=0)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from exact import SCHEDULES
 
+from exact import SCHEDULES
 from sfumato import solvers
 from sfumato.diffusion.schedule import NoiseSchedule
 from sfumato.errors import InputError

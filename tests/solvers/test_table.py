@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from exact import SCHEDULES
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exact import SCHEDULES
 from sfumato import solvers
 from sfumato.errors import InputError
 from sfumato.solvers.table import Row, Table
@@ -20,7 +20,9 @@ def test_json_keeps_every_bit(name):
     assert table != solvers.get(name, LINEAR, steps=8)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"name": "a", "spacing": "b", "times": [1], "X": [], "D": [], "S": []}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[1]", '{"name": "a", "spacing": "b", "times": [1], "X": [], "D": [], "S": []}']
+)
 def test_refuses_what_is_no_table(text):
     with pytest.raises(InputError):
         Table.from_json(text)
@@ -67,7 +69,9 @@ def constant_picture(table, schedule, picture=0.7):
 
 
 @pytest.mark.parametrize("name", [n for n in solvers.names() if not solvers.get(n, LINEAR, steps=3).stochastic])
-@given(steps=st.integers(1, 30), spacing=st.sampled_from(list(solvers.SPACINGS)), schedule=st.sampled_from(list(SCHEDULES)))
+@given(
+    steps=st.integers(1, 30), spacing=st.sampled_from(list(solvers.SPACINGS)), schedule=st.sampled_from(list(SCHEDULES))
+)
 def test_a_constant_picture_is_carried_exactly(name, steps, spacing, schedule):
     """With x̂0 constant the exact ODE has x_t = α_t·x̂0 + σ_t·ε with ε fixed, and every solver must keep to it."""
     s = SCHEDULES[schedule]

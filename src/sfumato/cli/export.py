@@ -62,4 +62,6 @@ class Export:
         which = str(model.spec.weights.get("which", "average"))
         spec = save_folder(self.out, spec, model.network.state_dict(), which, getattr(torch, self.dtype))
         size = (self.out / "weights.safetensors").stat().st_size
-        print(f"{self.out}: {spec.name}, {spec.weights['parameters']:,} parameters as {self.dtype}, {size / 1e6:.2f} MB")
+        print(
+            f"{self.out}: {spec.name}, {spec.weights['parameters']:,} parameters as {self.dtype}, {size / 1e6:.2f} MB"
+        )

@@ -32,7 +32,9 @@ def read_options(kind: type[Options], prog: str, words: Sequence[str]) -> Option
     if hasattr(kind, "defaults"):
         defaults = {**kind.defaults(words), **defaults}  # type: ignore[attr-defined]
     start = merged(kind, defaults) if defaults else None
-    return tyro.cli(kind, prog=prog, args=words, default=start, config=(tyro.conf.HelptextFromCommentsOff,))
+    if start is None:
+        return tyro.cli(kind, prog=prog, args=words)
+    return tyro.cli(kind, prog=prog, args=words, default=start)
 
 
 def merged(kind: type[Options], values: Mapping[str, Any], path: str = "") -> Options:

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
-    from sfumato.generation.model import Model, Request
+    from sfumato.generation.model import Request
 
 __all__ = ["Sample", "option_value", "request_from"]
 
@@ -54,7 +54,8 @@ class Sample:
         import time
 
         from sfumato.files import check_writable
-        from sfumato.generation.model import load
+        from sfumato.generation.model import load, seeds_from
+        from sfumato.generation.strip import steps_strip
         from sfumato.images import save_png
 
         model = load(self.model, self.device)
@@ -75,12 +76,13 @@ class Sample:
         images.save(self.out)
         save_png(self.out / "grid.png", images.grid())
         if self.steps_strip:
-            save_png(self.out / "steps.png", _strip(model, self, request))
-        scale = model.guidance_scale(request)
+            first = seeds_from(min(self.n, 8), self.seed)
+            save_png(self.out / "steps.png", steps_strip(model, first, self.label or None, request))
         print(
-            f"{self.n} pictures in {self.out} ({seconds:.1f} s): {table.name}, {table.steps} steps, {table.calls} network "
-            f"calls, spacing {table.spacing}, guidance scale {scale:g}, {model.spec.weights.get('which', 'unknown')} "
-            f"weights of {model.spec.name}, seeds {self.seed}…{self.seed + self.n - 1}"
+            f"{self.n} pictures in {self.out} ({seconds:.1f} s): {table.name}, {table.steps} steps, "
+            f"{table.calls} network calls, spacing {table.spacing}, guidance scale {model.guidance_scale(request):g}, "
+            f"{model.spec.weights.get('which', 'unknown')} weights of {model.spec.name}, "
+            f"seeds {self.seed}…{self.seed + self.n - 1}"
         )
 
 
@@ -112,10 +114,3 @@ def option_value(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
-
-
-def _strip(model: Model, sample: Sample, request: Request):
-    from sfumato.generation.strip import steps_strip
-    from sfumato.generation.model import seeds_from
-
-    return steps_strip(model, seeds_from(min(sample.n, 8), sample.seed), sample.label or None, request)

@@ -63,7 +63,7 @@ class LabelSet:
         return row
 
     def rows(self, label: str | Sequence[str] | None, seeds: Sequence[int]) -> np.ndarray:
-        """(N, K) int64, a row for each seed: the named label, or, for None, one drawn as often as in the training data."""
+        """(N, K) int64, a row for each seed: the named label, or, for None, one drawn as the training data has them."""
         if label is not None:
             return np.tile(np.asarray(self.resolve(label), np.int64).reshape(1, len(self.kinds)), (len(seeds), 1))
         if not self.counts:

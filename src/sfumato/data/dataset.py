@@ -44,7 +44,7 @@ class Dataset:
             raise InputError(f"{self.name}: labels have shape {self.labels.shape}, not ({count}, {len(self.kinds)})")
         for column, (kind, names) in enumerate(self.kinds.items()):
             values = self.labels[:, column]
-            if count and not (-1 <= values.min() and values.max() < len(names)):
+            if count and (values.min() < -1 or values.max() >= len(names)):
                 raise InputError(f"{self.name}: {kind} labels must lie in -1 … {len(names) - 1}")
         if self.captions and len(self.captions) != count:
             raise InputError(f"{self.name}: {len(self.captions)} captions for {count} pictures")
@@ -62,8 +62,9 @@ class Dataset:
         return digest.hexdigest()
 
     def subset(self, index: Sequence[int] | np.ndarray, name: str | None = None) -> Dataset:
-        """The pictures at `index`, with their labels and captions."""
+        """The pictures at `index` (numbers, or a boolean for each picture), with their labels and captions."""
         index = np.asarray(index)
+        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
         captions = tuple(self.captions[i] for i in index) if self.captions else ()
         return replace(
             self, name=name or self.name, images=self.images[index], labels=self.labels[index], captions=captions

@@ -1,8 +1,8 @@
 """The forward process q: data → noise. Everything here is known exactly; nothing is learned.
 
-    q(x_t | x_0) = N(α_t·x_0, σ_t²)                                          Ho et al. 2020, eq. 4
-    q(x_t | x_s) = N(α_ts·x_s, σ_ts²),  α_ts = α_t/α_s,  σ_ts² = σ_t² - α_ts²·σ_s²     s < t
-    q(x_s | x_t, x_0): Bayes' rule on the two                                 Ho et al. 2020, eq. 6 and 7
+q(x_t | x_0) = N(α_t·x_0, σ_t²)                                          Ho et al. 2020, eq. 4
+q(x_t | x_s) = N(α_ts·x_s, σ_ts²),  α_ts = α_t/α_s,  σ_ts² = σ_t² - α_ts²·σ_s²     s < t
+q(x_s | x_t, x_0): Bayes' rule on the two                                 Ho et al. 2020, eq. 6 and 7
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Time = float | Tensor
 
 
 def broadcast(value: float | Tensor, like: Tensor) -> float | Tensor:
-    """A number, or one number a picture (N,), shaped to multiply `like` (N, …) and in its type and place."""
+    """A number, or one number a picture (N,), shaped to multiply `like` (N, …), in its type and place."""
     if not isinstance(value, Tensor):
         return value
     return value.to(like).reshape(-1, *[1] * (like.ndim - 1)) if value.ndim else value.to(like)
 
 
 def noisy(schedule: NoiseSchedule, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
-    """x_t = α_t·x_0 + σ_t·ε, a draw of q(x_t | x_0) when `noise` is standard normal. `t`: one time, or one a picture."""
+    """x_t = α_t·x_0 + σ_t·ε: a draw of q(x_t | x_0) for standard normal `noise`. `t`: one time, or one a picture."""
     return broadcast(schedule.alpha(t), x0) * x0 + broadcast(schedule.sigma(t), x0) * noise
 
 

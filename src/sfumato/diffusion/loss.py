@@ -82,7 +82,9 @@ def vlb_weight(schedule: NoiseSchedule, t: Tensor) -> Tensor:
     return schedule.steps / 2 * torch.where(first, snr, earlier - snr)
 
 
-def output_weight(weighting: Weighting, prediction: Prediction, schedule: NoiseSchedule, t: Tensor, **options) -> Tensor:
+def output_weight(
+    weighting: Weighting, prediction: Prediction, schedule: NoiseSchedule, t: Tensor, **options
+) -> Tensor:
     """The same weight, on the squared error of the network's own output. "simple" is 1 for every prediction."""
     check_weighting(weighting)
     if weighting in ("simple", prediction):

@@ -1,8 +1,8 @@
 """What a network predicts, and how each prediction gives the others. All are the same knowledge about (x_t, t):
 
-    eps   the noise ε                    x̂0 = (x_t - σ·ε)/α                    Ho et al. 2020
-    x0    the picture
-    v     α·ε - σ·x_0                    x̂0 = (α·x_t - σ·v)/(α² + σ²)          Salimans & Ho 2022
+eps   the noise ε                    x̂0 = (x_t - σ·ε)/α                    Ho et al. 2020
+x0    the picture
+v     α·ε - σ·x_0                    x̂0 = (α·x_t - σ·v)/(α² + σ²)          Salimans & Ho 2022
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
     x_t = α(t)·x₀ + σ(t)·ε,   λ(t) = log(α²/σ²),   t = 0 is data, t = 1 is noise.
 
 A schedule made for T discrete steps has its step i ∈ {0 … T-1} at t = (i+1)/T, so that α(0) = 1 and σ(0) = 0 exactly.
-Between the steps, λ is interpolated linearly in t. Where λ runs to infinity that cannot be: in the first interval
-(λ(0) = +∞) σ/α grows linearly from 0, and in a last interval with zero terminal SNR (λ(1) = -∞) α/σ falls linearly to 0.
+Between the steps, λ is interpolated linearly in t. Where λ runs to infinity that cannot be: in the first interval,
+where λ(0) = +∞, σ/α grows linearly from 0; in the last one of a schedule with zero terminal SNR, where λ(1) = -∞, α/σ
+falls linearly to 0.
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ class NoiseSchedule:
     @overload
     def sigma(self, t: Tensor) -> Tensor: ...
     def sigma(self, t: Numbers) -> Numbers:
-        """σ(t), the standard deviation of the noise. Float in, float out; arrays in float64; tensors in their own type."""
+        """σ(t), the standard deviation of the noise. Kinds in and out as for `alpha`."""
         return _like(t, self, _sigma)
 
     @overload
@@ -237,7 +238,7 @@ def _log_snr(schedule: NoiseSchedule, t: Tensor) -> Tensor:
 
 
 def _time(schedule: NoiseSchedule, log_snr: Tensor) -> Tensor:
-    knots_t, knots = (k.to(log_snr.device) for k in schedule._knots)
+    knots = schedule._knots[1].to(log_snr.device)
     steps, lowest = schedule.steps, float(schedule.log_snr_knots[-1])
     if not bool((log_snr >= lowest - 1e-9).all()):
         raise InputError(f"log-SNR {log_snr.min().item():g} lies below the schedule's last, {lowest:g}")

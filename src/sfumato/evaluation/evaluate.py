@@ -49,7 +49,7 @@ class Score:
             f"floor: the other {self.n}\n"
             f"  seeds {self.seeds}, labels {self.labels}; solver {self.solver}, {self.steps} steps "
             f"({self.network_calls} network calls), spacing {self.spacing}, guidance scale {self.guidance_scale:g}\n"
-            f"  data {self.data_fingerprint[:16]}; comparable only with numbers of equal n and equal metric, and not with FID"
+            f"  data {self.data_fingerprint[:16]}; comparable only at equal n and metric, and not with FID"
         )
 
 

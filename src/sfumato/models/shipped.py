@@ -32,7 +32,9 @@ def find_folder(source: str | Path) -> Path:
         raise InputError(f"the run in {path} has no model yet. Go on with: sfumato train --out {path} --resume")
     if path.is_dir():
         return path  # load_folder says what is wrong with it
-    raise InputError(f"no model {str(source)!r}: neither a folder nor a shipped name. {nearest(str(source), shipped_names())}")
+    raise InputError(
+        f"no model {str(source)!r}: neither a folder nor a shipped name. {nearest(str(source), shipped_names())}"
+    )
 
 
 def _assets() -> Path:

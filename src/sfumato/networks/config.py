@@ -64,7 +64,9 @@ class UNetConfig:
         for level in self.attention_levels:
             if not 0 <= level < levels:
                 raise InputError(f"network: attention level {level} does not exist; there are levels 0 … {levels - 1}")
-        attended = {self.widths[k] for k in self.attention_levels} | ({self.widths[-1]} if self.mid_attention else set())
+        attended = {self.widths[k] for k in self.attention_levels} | (
+            {self.widths[-1]} if self.mid_attention else set()
+        )
         for width in sorted(attended):
             if self.head_channels and width % self.head_channels:
                 raise InputError(f"network: head_channels {self.head_channels} does not divide the width {width}")

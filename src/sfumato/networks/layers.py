@@ -27,7 +27,7 @@ def group_norm(channels: int, groups: int) -> nn.GroupNorm:
 
 
 def conv(channels_in: int, channels_out: int, size: int = 3, stride: int = 1, zero: bool = False) -> nn.Conv2d:
-    """A convolution that keeps the resolution at stride 1; Glorot-uniform weights, or zeros where a branch starts silent."""
+    """Keeps the resolution at stride 1. Glorot-uniform weights, or zeros where a branch is to start silent."""
     layer = nn.Conv2d(channels_in, channels_out, size, stride, padding=size // 2)
     return _initialised(layer, zero)
 

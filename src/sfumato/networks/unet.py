@@ -61,9 +61,11 @@ class UNet(nn.Module):
 
         self.time = nn.Sequential(linear(config.channels, embedding), nn.SiLU(), linear(embedding, embedding))
         # the last row of each table stands for "no label"
-        self.labels = nn.ModuleList(nn.Embedding(count + 1, embedding) for count in config.labels)
-        for table in self.labels:
+        self.labels = nn.ModuleList()
+        for count in config.labels:
+            table = nn.Embedding(count + 1, embedding)
             nn.init.normal_(table.weight, std=0.02)
+            self.labels.append(table)
 
         self.enter = conv(config.in_channels * config.patch**2, config.channels)
         self.down = nn.ModuleList()
@@ -130,10 +132,14 @@ class UNet(nn.Module):
         kinds = self.config.labels
         if labels is None:
             labels = torch.full((count, len(kinds)), NO_LABEL, device=device)
-        if labels.shape != (count, len(kinds)):
+        if list(labels.shape) != [count, len(kinds)]:
             raise InputError(f"labels must have the shape ({count}, {len(kinds)}), not {tuple(labels.shape)}")
         rows = []
         for column, (table, classes) in enumerate(zip(self.labels, kinds, strict=True)):
             chosen = labels[:, column]
+            wrong = (chosen < NO_LABEL) | (chosen >= classes)
+            if chosen.device.type == "cpu" and wrong.any():  # elsewhere a look would mean waiting for the device
+                first = int(chosen[wrong][0])
+                raise InputError(f"there is no class {first} of label kind {column}; there are 0 … {classes - 1}")
             rows.append(table(torch.where(chosen == NO_LABEL, classes, chosen)))
         return torch.stack(rows).sum(0)

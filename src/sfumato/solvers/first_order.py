@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -58,4 +59,4 @@ def euler(schedule: NoiseSchedule, times: np.ndarray) -> list[Row]:
 
 
 def _intervals(times: np.ndarray) -> list[tuple[float, float]]:
-    return [(float(t), float(s)) for t, s in zip(times[:-1], times[1:], strict=True)]
+    return list(pairwise(times.tolist()))

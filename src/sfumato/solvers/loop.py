@@ -42,7 +42,9 @@ def steps(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | Non
     """
     if table.stochastic and (seeds is None or len(seeds) != len(x)):
         given = "none" if seeds is None else len(seeds)
-        raise InputError(f"solver {table.name!r} draws fresh noise: it needs a seed for each of {len(x)} pictures, got {given}")
+        raise InputError(
+            f"solver {table.name!r} draws fresh noise: it needs a seed for each of {len(x)} pictures, got {given}"
+        )
     points: list[Tensor] = []
     pictures: list[Tensor] = []
     sums: list[Tensor] = []  # of every new point: finite as long as the point is; looked at once, after the last step
@@ -67,7 +69,7 @@ def steps(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | Non
         i = finite.index(False)
         raise DivergedError(
             f"a value stopped being finite at network call {i + 1} of {table.calls} (t = {table.times[i]:.5f}, "
-            f"solver {table.name!r}). The network's output there is NaN or infinite: check its weights and its input range."
+            f"solver {table.name!r}). The network's output there is NaN or infinite: check its weights and its input."
         )
 
 

@@ -63,7 +63,7 @@ def get(
     steps: int | None = None,
     spacing: str | None = None,
     times: Sequence[float] | np.ndarray | None = None,
-    **options: object,
+    **options: float | str,
 ) -> Table:
     """The table of a solver.
 

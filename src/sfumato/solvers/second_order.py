@@ -63,4 +63,3 @@ def dpmpp_2m(schedule: NoiseSchedule, times: np.ndarray, *, order: int = 2) -> l
         gain = schedule.alpha(float(s)) * -math.expm1(-h)
         rows.append(Row(single.x, [gain * (1 + back), -gain * back] if back else [gain]))
     return rows
-

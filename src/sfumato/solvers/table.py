@@ -24,7 +24,7 @@ MAX_WINDOW = 4
 
 
 class Row(NamedTuple):
-    """One row while a table is written: coefficients of the latest points, of the latest x̂0 (newest first), of noise."""
+    """One row while a table is written: weights of the latest points and of the latest x̂0, newest first; of noise."""
 
     x: Sequence[float]
     d: Sequence[float]
@@ -72,7 +72,9 @@ class Table:
         if n == 0 or self.times.shape != (n + 1,) or self.S.shape != (n,):
             raise InputError(f"table {self.name!r}: {n} rows need {n + 1} times, got {len(self.times)}")
         if self.X.ndim != 2 or self.X.shape != self.D.shape or len(self.X) != n or not 1 <= self.window <= MAX_WINDOW:
-            raise InputError(f"table {self.name!r}: X and D must be ({n}, K), 1 ≤ K ≤ 4: {self.X.shape}, {self.D.shape}")
+            raise InputError(
+                f"table {self.name!r}: X and D must be ({n}, K), 1 ≤ K ≤ 4: {self.X.shape}, {self.D.shape}"
+            )
         if not (np.diff(self.times) <= 0).all() or self.times[0] > 1 or self.times[-1] < 0:
             raise InputError(f"table {self.name!r}: times must fall from at most 1 to at least 0")
         for i in range(min(n, self.window)):  # a row cannot look back beyond the start
@@ -85,7 +87,9 @@ class Table:
         window = max((max(len(row.x), len(row.d)) for row in rows), default=1)
         padded_x = [[*row.x, *[0.0] * (window - len(row.x))] for row in rows]
         padded_d = [[*row.d, *[0.0] * (window - len(row.d))] for row in rows]
-        return cls(name, np.asarray(times), np.array(padded_x), np.array(padded_d), np.array([r.s for r in rows]), spacing)
+        return cls(
+            name, np.asarray(times), np.array(padded_x), np.array(padded_d), np.array([r.s for r in rows]), spacing
+        )
 
     @property
     def calls(self) -> int:
@@ -116,7 +120,7 @@ class Table:
         """The rows as the loop reads them."""
 
         def used(weights: np.ndarray) -> tuple[tuple[int, float], ...]:
-            return tuple((k, float(weights[k])) for k in np.flatnonzero(weights))
+            return tuple((k, float(weight)) for k, weight in enumerate(weights) if weight)
 
         return tuple(
             Program(float(t), used(x), used(d), float(s))

@@ -24,7 +24,7 @@ GOLDEN = 0x9E3779B97F4A7C15  # 2⁶⁴/φ: n·GOLDEN mod 2⁶⁴ fills the circl
 class Batch(NamedTuple):
     """Pictures to learn from. All tensors on the CPU."""
 
-    index: np.ndarray  # (N,) which pictures of the data set
+    pictures: np.ndarray  # (N,) which pictures of the data set
     x0: Tensor  # (N, C, H, W) float32 in [-1, 1]
     labels: Tensor  # (N, K) int64, -1 where dropped or absent
     t: Tensor  # (N,) float64
@@ -67,7 +67,7 @@ class Batches:
                 images[row] = images[row, :, ::-1]
         x0 = to_unit(images)
         return Batch(
-            index=index,
+            pictures=index,
             x0=x0,
             labels=torch.from_numpy(labels),
             t=torch.tensor([self.time(n) for n in numbers], dtype=torch.float64),

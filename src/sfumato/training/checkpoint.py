@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file each, written whole or not at all. The newest readable one is the one to go on from.
+"""Checkpoints: one safetensors file each, written whole or not at all. A run goes on from the newest readable one.
 
 A checkpoint holds weights, averages and the optimizer's state; how far the run was and how long its log was stand in
 the header. There is no random state to hold (see `batches`).

@@ -77,7 +77,16 @@ class TrainConfig:
     """checkpoints kept"""
 
     def __post_init__(self) -> None:
-        at_least_one = ("size", "pictures", "batch", "accumulate", "log_every", "checkpoint_every", "keep", "ema_halflife")
+        at_least_one = (
+            "size",
+            "pictures",
+            "batch",
+            "accumulate",
+            "log_every",
+            "checkpoint_every",
+            "keep",
+            "ema_halflife",
+        )
         for name in at_least_one:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")

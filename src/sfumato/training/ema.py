@@ -26,4 +26,5 @@ class Average:
     def update(self, model: nn.Module, keep: float) -> None:
         """average ← keep·average + (1 - keep)·weights."""
         fresh = model.state_dict()
-        torch._foreach_lerp_(list(self.values.values()), [fresh[k] for k in self.values], 1 - keep)
+        for name, value in self.values.items():
+            value.lerp_(fresh[name], 1 - keep)

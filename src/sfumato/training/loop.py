@@ -76,7 +76,9 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         position = checkpoint.load(checkpoint.newest(out / "checkpoints"), network, average, optimizer)
         run_folder.check_same(position, data, console)
     if position.seen > config.pictures:
-        raise InputError(f"the run in {out} has seen {position.seen:,} pictures, more than the {config.pictures:,} asked for")
+        raise InputError(
+            f"the run in {out} has seen {position.seen:,} pictures, more than the {config.pictures:,} asked for"
+        )
     spec = run_folder.model_spec(config, data, labels, shape)
     log = Log(out / "log.jsonl", position.log_bytes)
     meter = Meter(config.pictures, position.seen, console)
@@ -102,7 +104,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         """Whether a multiple of `interval` lies in (last, seen]."""
         return interval > 0 and seen // interval > last // interval
 
-    with meter, _stop_requests() as stop:
+    with log, meter, _stop_requests() as stop:
         while seen < config.pictures:
             before = seen
             count = min(config.batch, config.pictures - seen)
@@ -140,12 +142,13 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
             if every(config.checkpoint_every, before) or finished or stop.is_set():
                 save()
             if stop.is_set() and not finished:
-                log.close()
-                console.print(f"Stopped and saved at {seen:,} pictures. Go on with: sfumato train --out {out} --resume")
+                console.print(
+                    f"Stopped and saved at {seen:,} pictures. Go on with: sfumato train --out {out} --resume",
+                    soft_wrap=True,
+                )
                 raise KeyboardInterrupt
-    if position.seen == config.pictures:  # nothing was left to do, but the model may have gone unwritten
-        save()
-    log.close()
+        if position.seen == config.pictures:  # nothing was left to do, but the model may have gone unwritten
+            save()
     return out / "model"
 
 
@@ -192,7 +195,7 @@ class Recent:
         values = torch.stack(self._values).tolist() if self._values else []
         for (seen, count), (loss, norm) in zip(self._steps, values, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise DivergedError(self._explain(seen, loss, norm, batches.at(seen, count).index.tolist()))
+                raise DivergedError(self._explain(seen, loss, norm, batches.at(seen, count).pictures.tolist()))
             self._window = self._window.with_step(loss, norm, count)
         self._steps.clear()
         self._values.clear()
@@ -214,7 +217,7 @@ class Recent:
 
 @contextmanager
 def _stop_requests() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second signal is not held back. Only the main thread can catch signals."""
+    """An event that Ctrl-C or SIGTERM sets; a second one is not held back. Only the main thread can catch signals."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -243,5 +246,3 @@ def _split(count: int, parts: int) -> list[int]:
 
 def _torch_seed(seed: int, number: int, stream: seeds.Stream) -> int:
     return int(seeds.generator(seed, number, stream).bit_generator.random_raw()) % 2**63
-
-

@@ -19,7 +19,7 @@ class Log:
     """log.jsonl: one line each, flushed at once; cut back to a known length when a run is resumed."""
 
     def __init__(self, path: Path, length: int) -> None:
-        self._file = open(path, "ab")  # noqa: SIM115 (closed by `close`)
+        self._file = open(path, "ab")  # noqa: SIM115 (closed on leaving)
         self._file.truncate(length)
         self._file.seek(length)
 
@@ -31,7 +31,12 @@ class Log:
     def length(self) -> int:
         return self._file.tell()
 
-    def close(self) -> None:
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
 
@@ -48,7 +53,11 @@ class Meter:
         self._started = time.monotonic()
         self._bar = None
         if console.is_terminal:
-            columns = ["{task.completed:,.0f}/{task.total:,.0f} pictures", BarColumn(), TextColumn("{task.description}")]
+            columns = [
+                "{task.completed:,.0f}/{task.total:,.0f} pictures",
+                BarColumn(),
+                TextColumn("{task.description}"),
+            ]
             self._bar = Progress(*columns, TimeRemainingColumn(), console=console)
             self._task = self._bar.add_task("", total=total, completed=seen)
 
@@ -57,7 +66,9 @@ class Meter:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar:
             self._bar.stop()
 

@@ -17,7 +17,7 @@ from sfumato.data.dataset import Dataset
 from sfumato.data.pack import read_pack, write_pack
 from sfumato.data.sources import open_data
 from sfumato.errors import InputError
-from sfumato.files import write_text
+from sfumato.files import check_writable, write_text
 from sfumato.models.spec import ModelSpec
 from sfumato.networks.config import UNetConfig
 from sfumato.training.checkpoint import Position
@@ -26,7 +26,18 @@ from sfumato.training.config import TrainConfig
 __all__ = ["check_same", "model_spec", "prepare", "stored_config"]
 
 # what may differ when a run goes on: how long, how fast and how talkative, not what is learned
-FREE = {"out", "pictures", "workers", "resume", "device", "threads", "log_every", "checkpoint_every", "sample_every", "keep"}
+FREE = {
+    "out",
+    "pictures",
+    "workers",
+    "resume",
+    "device",
+    "threads",
+    "log_every",
+    "checkpoint_every",
+    "sample_every",
+    "keep",
+}
 
 
 def prepare(config: TrainConfig, console: Console) -> Dataset:
@@ -47,6 +58,7 @@ def prepare(config: TrainConfig, console: Console) -> Dataset:
             f"{config.out} already holds a run. Go on with it: sfumato train --out {config.out} --resume. "
             "Or choose another folder."
         )
+    check_writable(config.out, need_bytes=0)
     packed = config.out / "data.safetensors"
     if packed.exists() and config.resume:
         data = read_pack(packed)
@@ -55,7 +67,9 @@ def prepare(config: TrainConfig, console: Console) -> Dataset:
         if Path(config.data).is_dir():
             write_pack(data, packed)
             data = read_pack(packed)
-    console.print(f"{data.name}: {len(data):,} pictures of {data.images.shape[2]}x{data.images.shape[1]}", highlight=False)
+    console.print(
+        f"{data.name}: {len(data):,} pictures of {data.images.shape[2]}x{data.images.shape[1]}", highlight=False
+    )
     if not config.resume:
         write_text(config_file, json.dumps(present, indent=1) + "\n")
     return data

@@ -1,0 +1,203 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from factory import NETWORK, network, pictures, spec
+from sfumato.cli.main import VERBS, main
+from sfumato.models.folder import save_folder
+
+
+@pytest.fixture
+def model(tmp_path):
+    save_folder(tmp_path / "m", spec(), network(spec()).state_dict(), "average")
+    return tmp_path / "m"
+
+
+def run(*words):
+    return main([str(word) for word in words])
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], *([verb, "--help"] for verb in VERBS), ["data", "--help"], ["data", "pack", "--help"]]
+)
+def test_help_needs_no_torch_nor_numpy(words):
+    code = (
+        "import sys\nfrom sfumato.cli.main import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'safetensors'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout.lower()
+
+
+def test_importing_the_package_imports_no_torch():
+    code = (
+        "import sys, sfumato as sf; assert 'torch' not in sys.modules; sf.NoiseSchedule; assert 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there():
+    import sfumato as sf
+
+    for name in sf.__all__:
+        assert getattr(sf, name) is not None
+    assert sf.solvers.names()
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        sf.nothing  # noqa: B018
+
+
+def test_version_overview_and_unknown_verbs(capsys):
+    assert run("--version") == 0
+    assert run() == 2
+    assert run("--help") == 0
+    assert "evaluate" in capsys.readouterr().out
+    assert run("trian") == 2
+    assert "Did you mean 'train'" in capsys.readouterr().err
+    assert run("data", "chek") == 2
+    assert "Did you mean 'check'" in capsys.readouterr().err
+
+
+def test_sample_writes_pictures_a_grid_and_a_strip_and_says_how(model, tmp_path, capsys):
+    out = tmp_path / "o"
+    assert (
+        run("sample", model, "--n", 3, "--steps", 3, "--seed", 5, "--label", "food", "--out", out, "--steps-strip") == 0
+    )
+    assert sorted(p.name for p in out.iterdir()) == ["0000.png", "0001.png", "0002.png", "grid.png", "steps.png"]
+    said = capsys.readouterr().out
+    for fact in ("3 pictures", "dpmpp-2m", "3 steps", "3 network calls", "average weights of tiny", "seeds 5…7"):
+        assert fact in said
+    run("sample", model, "--n", 1, "--steps", 3, "--seed", 7, "--label", "food", "--out", tmp_path / "alone")
+    together, alone = (
+        np.asarray(Image.open(p)).astype(int) for p in (out / "0002.png", tmp_path / "alone" / "0000.png")
+    )
+    assert np.abs(together - alone).max() <= 1
+
+
+def test_sample_with_options_of_the_solver(model, tmp_path, capsys):
+    words = ("sample", model, "--n", 1, "--steps", 2, "--out", tmp_path / "o", "--solver")
+    assert run(*words, "ddim", "--option", "eta=0.5") == 0
+    assert "ddim eta=0.5" in capsys.readouterr().out
+    assert run(*words, "ddpm", "--option", "variance=large", "--guidance-scale", 2) == 0
+    assert "guidance scale 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--label", "fod"], "Did you mean 'food'"),
+        (["--solver", "dpmpp2m"], "Did you mean 'dpmpp-2m'"),
+        (["--steps", "0"], "steps must be a whole number"),
+        (["--option", "eta"], "write name=value"),
+        (["--option", "eta=1"], "no option 'eta'"),
+        (["--size", "5", "8"], "multiple of 2"),
+        (["--n", "0"], "number of pictures"),
+    ],
+)
+def test_mistakes_in_sample_exit_with_2_and_write_nothing(model, tmp_path, capsys, words, message):
+    out = tmp_path / "o"
+    assert run("sample", model, "--out", out, *words) == 2
+    assert message in capsys.readouterr().err
+    assert not list(out.glob("*.png"))
+
+
+def test_no_such_model(capsys):
+    assert run("sample", "nowhere") == 2
+    assert "neither a folder nor a shipped name" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as exit_:
+        run("sample")
+    assert exit_.value.code == 2
+
+
+def train_words(data, out):
+    words = ["train", "--data", data, "--out", out, "--size", 8, "--pictures", 8, "--batch", 4, "--device", "cpu"]
+    for name in ("channels", "groups", "head_channels"):
+        words += [f"--network.{name.replace('_', '-')}", getattr(NETWORK, name)]
+    return [*words, "--network.multipliers", 1, 2, "--network.attention-levels", 1, "--network.patch", 1]
+
+
+def test_train_resume_sample_info_export(tmp_path, capsys):
+    """The README's road on a small folder: train, go on longer, look, export, sample."""
+    data, out = pictures(tmp_path / "photos"), tmp_path / "run"
+    assert run(*train_words(data, out)) == 0
+    assert f"model: {out / 'model'}" in capsys.readouterr().out
+    assert run("train", "--out", out, "--resume", "--pictures", 12) == 0
+    assert json.loads((out / "model" / "model.json").read_text())["training"]["pictures"] == 12
+    assert run("train", "--out", out, "--resume", "--pictures", 16, "--lr", "0.5") == 2
+    assert "lr was 0.001 and now is 0.5" in capsys.readouterr().err
+    assert run("export", out, "--out", tmp_path / "half", "--dtype", "float16", "--name", "half", "--steps", 7) == 0
+    assert run("info", tmp_path / "half") == 0
+    assert "steps 7" in capsys.readouterr().out
+    assert run("sample", tmp_path / "half", "--n", 1, "--out", tmp_path / "s") == 0
+    assert "7 steps" in capsys.readouterr().out
+    assert run("export", out, "--out", tmp_path / "bad", "--solver", "none") == 2
+
+
+def test_train_takes_defaults_from_toml_and_flags_override(tmp_path, capsys):
+    data, out, file = pictures(tmp_path / "photos"), tmp_path / "run", tmp_path / "a.toml"
+    file.write_text('pictures = 4\nbatch = 2\n[network]\ndropout = 0.25\n[schedule]\nname = "linear"\n')
+    words = train_words(data, out)
+    del words[words.index("--pictures") : words.index("--pictures") + 2]
+    assert run(*words, "--config", file) == 0
+    config = json.loads((out / "config.json").read_text())
+    assert (config["pictures"], config["batch"]) == (4, 4)
+    assert (config["network"]["dropout"], config["schedule"]["name"]) == (0.25, "linear")
+    for text, message in [
+        ("pictres = 4", "Did you mean 'pictures'"),
+        ("[network]\nchanels = 4", "network.'chanels'"),
+        ("pictures = ", "is not TOML"),
+    ]:
+        file.write_text(text)
+        assert run(*train_words(data, tmp_path / "other"), "--config", file) == 2
+        assert message in capsys.readouterr().err
+    assert run("train", "--config", tmp_path / "none.toml") == 2
+    assert run("train", "--config") == 2
+
+
+def test_info_lists_what_is_here(capsys):
+    assert run("info") == 0
+    said = capsys.readouterr().out
+    for fact in ("sfumato 0.", "torch", "emoji", "dpmpp-2m", "heun"):
+        assert fact in said
+
+
+def test_evaluate_prints_the_number_and_how_it_was_made(tmp_path, capsys):
+    from sfumato.data.emoji import emoji
+    from sfumato.data.pack import write_pack
+
+    sized = spec(size=(32, 32))
+    save_folder(tmp_path / "m", sized, network(sized).state_dict(), "average")
+    write_pack(emoji("flags"), tmp_path / "flags.safetensors")
+    out = tmp_path / "fd.json"
+    assert (
+        run("evaluate", tmp_path / "m", "--data", tmp_path / "flags.safetensors", "--n", 8, "--steps", 2, "--out", out)
+        == 0
+    )
+    said, facts = capsys.readouterr().out, json.loads(out.read_text())
+    assert "FD-EffNetLite0" in said
+    assert (facts["n"], facts["seeds"], facts["steps"], facts["solver"]) == (8, "0…7", 2, "dpmpp-2m")
+    assert facts["value"] > facts["floor"] > 0
+
+
+def test_demo_makes_its_pictures(tmp_path, capsys):
+    out = tmp_path / "demo"
+    assert run("demo", "--out", out, "--pictures", 64, "--data", "emoji/flags") == 0
+    names = {p.name for p in out.iterdir()}
+    assert {"fresh.png", "fresh-steps.png", "real.png", "run"} <= names
+    said = capsys.readouterr().out
+    assert said.rstrip().endswith(f"All results: {out}")
+    assert ("emoji.png" in names) == ("shipped model in" in said)
+    assert run("demo", "--out", out, "--pictures", 32, "--data", "emoji/flags") == 0  # again, over the old one
+
+
+def test_ctrl_c_exits_with_130(monkeypatch):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sfumato.cli.main._dispatch", stop)
+    assert run("info") == 130

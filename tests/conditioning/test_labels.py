@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from factory import LABELS
+from sfumato.conditioning.labels import LabelSet
+from sfumato.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("label", "row"),
+    [
+        ("food", [0, -1]),
+        ("Food, FLAT", [0, 2]),
+        (["flat", "animals"], [1, 2]),
+        ("style=noto", [-1, 0]),
+        ("none", [-1, -1]),
+        ((), [-1, -1]),
+    ],
+)
+def test_names_to_numbers(label, row):
+    assert LABELS.resolve(label) == row
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("fluent2", "Did you mean 'fluent'"),
+        ("groop=food", "Did you mean 'group'"),
+        ("group=zzz", "Known: food, animals"),
+        ("food,animals", "two labels of kind 'group'"),
+    ],
+)
+def test_wrong_names(label, message):
+    with pytest.raises(InputError, match=message):
+        LABELS.resolve(label)
+
+
+def test_a_name_of_two_kinds_must_say_which():
+    labels = LabelSet({"a": ("x", "y"), "b": ("x",)})
+    assert labels.resolve("b=x, a=y") == [1, 0]
+    with pytest.raises(InputError, match="a=x or b=x"):
+        labels.resolve("x")
+
+
+def test_counts_combinations_and_describes_them():
+    labels = LabelSet.of({"k": ("a", "b")}, np.array([[1], [0], [1], [-1]]), 0.2)
+    assert dict(labels.counts) == {(-1,): 1, (0,): 1, (1,): 2}
+    assert LABELS.describe([0, -1]) == "food"
+    assert LABELS.describe([-1, -1]) == "none"
+
+
+def test_a_model_without_labels():
+    nothing = LabelSet.of({}, np.zeros((5, 0), np.int64), 0.1)
+    assert nothing.rows(None, [1, 2]).shape == (2, 0)
+    assert nothing.rows("none", [1]).shape == (1, 0)
+    with pytest.raises(InputError, match="without labels"):
+        nothing.resolve("food")
