@@ -187,7 +187,7 @@ def main() -> None:
         "| captions, tags, groups | `{}` | {} | {} | {} |".format(*CAPTIONS),
         "",
         "Copyright: Google LLC (noto, noto-v1), Mozilla Foundation (fxemoji), Microsoft Corporation (fluent,",
-        "fluent-flat), Miles Johnson (emojibase). The licence texts are `Apache-2.0.txt` and `MIT.txt` beside this file.",
+        "fluent-flat), Miles Johnson (emojibase). The licences: `Apache-2.0.txt` and `MIT.txt` beside this file.",
     ]
     (out / "LICENCES.md").write_text("\n".join(lines) + "\n")
     sizes = [(out / name).stat().st_size / 1e6 for name in ("sheet.webp", "emoji.json")]

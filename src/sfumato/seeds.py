@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sfumato.errors import InputError
 
-__all__ = ["MAX_SEED", "Stream", "check_seed", "generator", "noise", "permutation"]
+__all__ = ["MAX_SEED", "Stream", "check_seed", "generator", "noise", "noise_of_steps", "permutation"]
 
 MAX_SEED = 2**63 - 1
 
@@ -63,12 +63,20 @@ def noise(
     Returns:
         (N, *shape) float32 on the CPU, where it is always made, so that every device sees the same noise.
     """
-    values = np.empty((len(seeds), *shape), np.float32)
-    reused = _reused()
-    for row, seed in zip(values, seeds, strict=True):
-        key = seed if isinstance(seed, tuple) else (seed, 0)
-        _aim(reused, *key, stream, step)
-        reused.standard_normal(out=row, dtype=np.float32)
+    return noise_of_steps(seeds, shape, stream, [step])[0]
+
+
+def noise_of_steps(
+    seeds: Sequence[int | tuple[int, int]], shape: Sequence[int], stream: Stream, steps: Sequence[int]
+) -> Tensor:
+    """The `noise` of several steps at once: (len(steps), N, *shape). For small pictures that is much cheaper."""
+    values = np.empty((len(steps), len(seeds), *shape), np.float32)
+    reused, number = _reused(), int(stream)
+    keys = [seed if isinstance(seed, tuple) else (seed, 0) for seed in seeds]
+    for block, step in zip(values, steps, strict=True):
+        for row, (seed, picture) in zip(block, keys, strict=True):
+            _aim(reused, seed, picture, number, step)
+            reused.standard_normal(out=row, dtype=np.float32)
     return torch.from_numpy(values)
 
 

@@ -21,24 +21,20 @@ def run(*words):
     return main([str(word) for word in words])
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], *([verb, "--help"] for verb in VERBS), ["data", "--help"], ["data", "pack", "--help"]]
-)
-def test_help_needs_no_torch_nor_numpy(words):
+@pytest.mark.parametrize("verb", ["", *VERBS, "data", "data pack"])
+def test_help_needs_no_torch_nor_numpy(verb):
     code = (
         "import sys\nfrom sfumato.cli.main import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n"
         "heavy = {'torch', 'numpy', 'PIL', 'safetensors'} & set(sys.modules)\nassert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, *verb.split(), "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout.lower()
 
 
 def test_importing_the_package_imports_no_torch():
-    code = (
-        "import sys, sfumato as sf; assert 'torch' not in sys.modules; sf.NoiseSchedule; assert 'torch' in sys.modules"
-    )
+    code = "import sys, sfumato; assert 'torch' not in sys.modules; sfumato.UNet; assert 'torch' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -65,7 +65,7 @@ def test_a_batch_of_none_is_a_batch_of_none():
 
 @pytest.mark.parametrize("seeds", [None, [1], [1, 2, 3]])
 def test_a_stochastic_solver_needs_a_seed_for_each_picture(seeds):
-    with pytest.raises(InputError, match="a seed for each of 2 pictures"):
+    with pytest.raises(InputError, match="2 pictures need a seed each"):
         solvers.solve(denoise, torch.zeros(2, 4), solvers.get("ddpm", GAUSSIAN.schedule, steps=3), seeds=seeds)
 
 

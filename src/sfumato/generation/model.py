@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +99,7 @@ class Model:
     def denoiser(self, labels: Tensor, guidance_scale: float = 1.0, clip: bool = True) -> Denoiser:
         """(x_t, t) -> x̂0 for pictures with these labels (N, K)."""
 
-        @torch.inference_mode()
+        @torch.no_grad()
         def conditional(x: Tensor, t: float, rows: Tensor) -> Tensor:
             return self.diffusion.denoised(self.network(x, t, rows), x, t)
 
@@ -129,8 +128,7 @@ class Model:
         request = request or Request()
         labels = torch.from_numpy(self.label_rows(label, seeds))
         denoise = self.denoiser(labels, self.guidance_scale(request), request.clip)
-        with torch.inference_mode() if self.device.type == "cpu" else nullcontext():
-            yield from steps(denoise, self.start(seeds, request.size), self.table(request), seeds)
+        yield from steps(denoise, self.start(seeds, request.size), self.table(request), seeds)
 
     def sample(
         self,

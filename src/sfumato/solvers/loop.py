@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from sfumato.errors import DivergedError, InputError
-from sfumato.seeds import Stream, noise
+from sfumato.seeds import Stream, noise_of_steps
 from sfumato.solvers.table import Table
 
 __all__ = ["Denoiser", "Step", "solve", "steps"]
 
 Denoiser = Callable[[Tensor, float], Tensor]
 """(x_t (N, …), t) -> x̂0 (N, …)"""
+
+
+NOISE_BLOCK = 16_384  # numbers
 
 
 class Step(NamedTuple):
@@ -31,46 +33,56 @@ def steps(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | Non
     """Run a table, yielding every step. The last one's `x` is the result.
 
     Args:
-        denoise: (x_t, t) -> x̂0.
+        denoise: (x_t, t) -> x̂0, a function of its arguments alone.
         x: (N, …) the noise to start from, at time table.times[0]. It is not changed.
         table: the solver.
         seeds: one for each picture; a stochastic table needs them. Noise is a function of (seed, step).
 
     Raises:
         InputError: when seeds are missing or not one a picture.
-        DivergedError: at the end, when a number stopped being finite; it names the step and its time.
+        DivergedError: at the end, when the result is not finite; it names the step where that began, and its time.
     """
     if table.stochastic and (seeds is None or len(seeds) != len(x)):
         given = "none" if seeds is None else len(seeds)
-        raise InputError(
-            f"solver {table.name!r} draws fresh noise: it needs a seed for each of {len(x)} pictures, got {given}"
+        raise InputError(f"solver {table.name!r} draws fresh noise: {len(x)} pictures need a seed each, got {given}")
+    step = None
+    for step in _walk(denoise, x, table, seeds):
+        yield step
+    assert step is not None  # a table has at least one row
+    if not step.x.isfinite().all():  # looked at once; everything being a function, the way can be walked again
+        bad = next(step for step in _walk(denoise, x, table, seeds) if not step.x.isfinite().all())
+        raise DivergedError(
+            f"a value stopped being finite at network call {bad.i + 1} of {table.calls} (t = {bad.t:.5f}, solver "
+            f"{table.name!r}). The network's output there is NaN or infinite: check its weights and its input."
         )
-    points: list[Tensor] = []
+
+
+def _walk(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | None) -> Iterator[Step]:
+    fresh = _fresh_noise(table, seeds or (), x)
+    points: list[Tensor] = []  # the latest first, as many as the table looks back
     pictures: list[Tensor] = []
-    sums: list[Tensor] = []  # of every new point: finite as long as the point is; looked at once, after the last step
     for i, (t, weights_x, weights_d, s) in enumerate(table.program):
         denoised = denoise(x, t)
         points.insert(0, x)
         pictures.insert(0, denoised)
         del points[table.window :], pictures[table.window :]
-        (k, first), *others = weights_d
-        x = pictures[k] * first
+        (k, weight), *others = weights_d
+        x = pictures[k] * weight
         for k, weight in others:
             x.add_(pictures[k], alpha=weight)
         for k, weight in weights_x:
             x.add_(points[k], alpha=weight)
         if s:
-            assert seeds is not None
-            x.add_(noise(seeds, x.shape[1:], Stream.STEP, i).to(x), alpha=s)
-        sums.append(x.sum())
+            x.add_(next(fresh), alpha=s)
         yield Step(i, t, denoised, x)
-    finite = torch.stack(sums).isfinite().tolist()
-    if not all(finite):
-        i = finite.index(False)
-        raise DivergedError(
-            f"a value stopped being finite at network call {i + 1} of {table.calls} (t = {table.times[i]:.5f}, "
-            f"solver {table.name!r}). The network's output there is NaN or infinite: check its weights and its input."
-        )
+
+
+def _fresh_noise(table: Table, seeds: Sequence[int], like: Tensor) -> Iterator[Tensor]:
+    """Noise for the rows that draw it, made for as many rows at once as fit a small block."""
+    rows = [i for i, row in enumerate(table.program) if row.s]
+    together = max(1, NOISE_BLOCK // max(like.numel(), 1))
+    for first in range(0, len(rows), together):
+        yield from noise_of_steps(seeds, like.shape[1:], Stream.STEP, rows[first : first + together]).to(like)
 
 
 def solve(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | None = None) -> Tensor:
