@@ -14,7 +14,7 @@ test: $(VENV)/test
 lint: $(VENV)/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/lint
 	$(BIN)/ruff check --fix .
@@ -25,6 +25,7 @@ bench: $(VENV)/bench
 	$(BIN)/python bench/speed.py
 
 evidence: $(VENV)/test
+	$(BIN)/python bench/mutations.py
 	$(BIN)/python bench/recipes.py
 	$(BIN)/sfumato evaluate emoji --data emoji --out bench/results/emoji-fd.json
 

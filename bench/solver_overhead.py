@@ -72,7 +72,8 @@ def main() -> None:
     for shape in SHAPES:
         for name, (scheduler, options, steps) in CASES.items():
             a, b = ours(name, steps, shape), theirs(scheduler, options, steps, shape)
-            a(), b()
+            a()
+            b()
             times = [(microseconds(a), microseconds(b)) for _ in range(ROUNDS)]
             mine, other = (statistics.median(t) for t in zip(*times, strict=True))
             ratio = statistics.median(y / x for x, y in times)

@@ -14,9 +14,9 @@ class Demo:
 
     out: Path = Path("demo")
     """folder for everything; an earlier demo in it is replaced"""
-    pictures: int = 48_000
+    pictures: int = 40_000
     """length of the fresh training, in pictures: two to three minutes on two cores"""
-    data: str = "emoji/smileys,food"
+    data: str = "emoji/smileys,noto,fluent,fluent-flat"
     """what the fresh model learns"""
     size: int = 16
     """side of its pictures"""
@@ -50,16 +50,18 @@ class Demo:
 
         print(f"2. Training a fresh model on {self.data} at {self.size}x{self.size}, {self.pictures:,} pictures:")
         started = time.perf_counter()
-        network = UNetConfig(channels=32, multipliers=(2, 3), attention_levels=(1,), patch=2)
+        network = UNetConfig(channels=24, multipliers=(1, 2), attention_levels=(1,), head_channels=24, patch=2)
         train(
             TrainConfig(
                 data=self.data,
                 out=run,
                 size=self.size,
                 pictures=self.pictures,
-                batch=32,
-                warmup=2_000,
-                ema_halflife=4_000,
+                batch=16,
+                lr=2e-3,
+                warmup=1_000,
+                cooldown=0.4,
+                ema_halflife=2_000,
                 network=network,
                 log_every=4_000,
                 checkpoint_every=max(self.pictures // 2, 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -33,6 +34,8 @@ GROUPS = {"data": (DATA_VERBS, "look at, pack and fetch pictures")}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, 1 for a failure, 2 for a mistake of the user, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("sfumato").setLevel(logging.INFO)
     try:
         return _dispatch(words)
     except SfumatoError as error:

@@ -36,7 +36,7 @@ def open_data(spec: str | Path, *, size: int | None = None, workers: int = 0, mo
 
     Args:
         spec: "emoji" or "emoji/GROUP[,GROUP …]"; "cifar10", "fashion-mnist", each also with "/test"; a pack
-            (*.safetensors); or a folder of pictures. Where a folder has the name of a data set, write "./emoji"
+            (NAME.safetensors); or a folder of pictures. Where a folder has the name of a data set, write "./emoji"
             or "emoji/" for the folder.
         size: side of the pictures in pixels; by default as stored, and 32 for a folder of pictures.
         workers: threads that decode a folder of pictures.
