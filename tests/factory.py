@@ -12,7 +12,7 @@ from rich.console import Console
 from sfumato.conditioning.labels import LabelSet
 from sfumato.diffusion.config import ScheduleConfig
 from sfumato.generation.model import Model
-from sfumato.models.spec import ModelSpec
+from sfumato.models.spec import ModelSpec, SamplingDefaults
 from sfumato.networks.config import UNetConfig
 from sfumato.networks.unet import UNet
 from sfumato.training.config import TrainConfig
@@ -36,7 +36,7 @@ def spec(**changes) -> ModelSpec:
         prediction="v",
         size=(8, 8),
         labels=LABELS,
-        sampling={"solver": "dpmpp-2m", "steps": 4, "spacing": "log-snr", "guidance_scale": 1.0},
+        sampling=SamplingDefaults(steps=4, spacing="log-snr"),
     )
     return replace(base, **changes)
 

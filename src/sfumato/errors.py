@@ -24,10 +24,10 @@ class DivergedError(SfumatoError, ArithmeticError):
     """A number stopped being finite: in training or while sampling. The message names where."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: object, known: Iterable[str]) -> str:
     """A sentence for an error message: the nearest known word, or the list of them when nothing is near."""
     known = list(known)
-    close = difflib.get_close_matches(word.lower(), [k.lower() for k in known], n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(word).lower(), [k.lower() for k in known], n=1, cutoff=0.5)
     if close:
         return f"Did you mean {next(k for k in known if k.lower() == close[0])!r}?"
     return f"Known: {', '.join(known)}." if known else "None are known."

@@ -22,6 +22,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     The file is synced to disk before the rename, and gets the permissions that the umask gives to new files.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; the name of a file is needed")
     path.parent.mkdir(parents=True, exist_ok=True)
     # the real ending stays last: writers such as Pillow choose their format by it
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
@@ -51,12 +53,14 @@ def write_text(path: Path | str, content: str) -> None:
 def replace_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty folder beside `path`; on leaving, it takes the place of `path`. On an error nothing changes.
 
-    The swap is two renames. If the process dies between them, `path` is absent and its old content is left
-    beside it as `.NAME.old`; the next replacement clears that away.
+    The swap is two renames. If the process dies between them, `path` is absent and its old content is left beside it
+    as `.NAME.old`; the next replacement puts it back before it begins. Where `path` is a link, its target is replaced.
     """
-    path = Path(path)
+    path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():
+        os.rename(old, path)
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir()

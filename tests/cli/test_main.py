@@ -93,6 +93,11 @@ def test_sample_with_options_of_the_solver(model, tmp_path, capsys):
         (["--option", "eta=1"], "no option 'eta'"),
         (["--size", "5", "8"], "multiple of 2"),
         (["--n", "0"], "number of pictures"),
+        (["--device", "warp"], "device 'warp' cannot be used"),
+        (["--device", "cuda:99"], "cannot be used"),
+        (["--solver", "ddim", "--option", "eta=abc"], "eta lies between"),
+        (["--option", "steps=3"], "steps is no option"),
+        (["--batch", "-5"], "batch must be at least 1"),
     ],
 )
 def test_mistakes_in_sample_exit_with_2_and_write_nothing(model, tmp_path, capsys, words, message):
@@ -124,8 +129,11 @@ def test_train_resume_sample_info_export(tmp_path, capsys):
     assert f"model: {out / 'model'}" in capsys.readouterr().out
     assert run("train", "--out", out, "--resume", "--pictures", 12) == 0
     assert json.loads((out / "model" / "model.json").read_text())["training"]["pictures"] == 12
-    assert run("train", "--out", out, "--resume", "--pictures", 16, "--lr", "0.5") == 2
-    assert "lr was 0.001 and now is 0.5" in capsys.readouterr().err
+    assert run("train", f"--out={out}", "--resume", "--pictures", 16, "--batch", 2) == 2
+    assert "batch was 4 and now is 2" in capsys.readouterr().err
+    assert run("train", f"--out={out}", "--resume") == 0  # 12 pictures is what it was last asked for
+    assert run("export", out, "--out", out) == 2
+    assert "which is no part of a model" in capsys.readouterr().err
     assert run("export", out, "--out", tmp_path / "half", "--dtype", "float16", "--name", "half", "--steps", 7) == 0
     assert run("info", tmp_path / "half") == 0
     assert "steps 7" in capsys.readouterr().out
@@ -145,7 +153,11 @@ def test_train_takes_defaults_from_toml_and_flags_override(tmp_path, capsys):
     assert (config["network"]["dropout"], config["schedule"]["name"]) == (0.25, "linear")
     for text, message in [
         ("pictres = 4", "Did you mean 'pictures'"),
-        ("[network]\nchanels = 4", "network.'chanels'"),
+        ("[network]\nchanels = 4", "network: there is no 'chanels'. Did you mean 'channels'"),
+        ('batch = "8"', "batch must be of type int"),
+        ("pictures = 8.5", "pictures must be of type int"),
+        ("network = 5", "network: expected a table"),
+        ('precision = "fp8"', "precision cannot be 'fp8'"),
         ("pictures = ", "is not TOML"),
     ]:
         file.write_text(text)
@@ -189,6 +201,8 @@ def test_demo_makes_its_pictures(tmp_path, capsys):
     assert said.rstrip().endswith(f"All results: {out}")
     assert ("emoji.png" in names) == ("shipped model in" in said)
     assert run("demo", "--out", out, "--pictures", 32, "--data", "emoji/flags") == 0  # again, over the old one
+    (out / "run" / "config.json").unlink()
+    assert run("demo", "--out", out) == 2  # not over anything else
 
 
 def test_ctrl_c_exits_with_130(monkeypatch):

@@ -14,7 +14,6 @@ from sfumato.errors import InputError
         (["flat", "animals"], [1, 2]),
         ("style=noto", [-1, 0]),
         ("none", [-1, -1]),
-        ((), [-1, -1]),
     ],
 )
 def test_names_to_numbers(label, row):
@@ -28,6 +27,9 @@ def test_names_to_numbers(label, row):
         ("groop=food", "Did you mean 'group'"),
         ("group=zzz", "Known: food, animals"),
         ("food,animals", "two labels of kind 'group'"),
+        ("", "names nothing"),
+        ("food,,noto", "names nothing"),
+        ((), "names nothing"),
     ],
 )
 def test_wrong_names(label, message):
@@ -45,8 +47,39 @@ def test_a_name_of_two_kinds_must_say_which():
 def test_counts_combinations_and_describes_them():
     labels = LabelSet.of({"k": ("a", "b")}, np.array([[1], [0], [1], [-1]]), 0.2)
     assert dict(labels.counts) == {(-1,): 1, (0,): 1, (1,): 2}
-    assert LABELS.describe([0, -1]) == "food"
-    assert LABELS.describe([-1, -1]) == "none"
+    assert LABELS.describe([0, -1]) == ["group=food"]
+    assert LABELS.describe([-1, -1]) == ["none"]
+    assert LABELS.resolve(LABELS.describe([1, 2])) == [1, 2]
+
+
+def test_names_with_commas_equals_signs_and_case():
+    labels = LabelSet({"k": ("Cat", "cat", "a,b", "c=d", "none")})
+    assert [labels.resolve(name) for name in ("Cat", "cat", "a,b", "k=c=d", "c=d", "none")] == [
+        [0],
+        [1],
+        [2],
+        [3],
+        [3],
+        [4],
+    ]
+    with pytest.raises(InputError, match="k=Cat or k=cat"):
+        labels.resolve("CAT")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"kinds": {"k": ("a", "a")}},
+        {"kinds": {"k": ("",)}},
+        {"kinds": {"k": ("a",)}, "counts": (((0, 0), 1),)},
+        {"kinds": {"k": ("a",)}, "counts": (((1,), 1),)},
+        {"kinds": {"k": ("a",)}, "counts": (((0,), 0),)},
+        {"kinds": {"k": ("a",)}, "dropout": float("nan")},
+    ],
+)
+def test_refuses_label_sets_that_cannot_be(facts):
+    with pytest.raises(InputError):
+        LabelSet(**facts)
 
 
 def test_a_model_without_labels():

@@ -9,9 +9,10 @@ from safetensors.torch import load_file, save_file
 import sfumato as sf
 from factory import model, network, spec
 from sfumato.errors import InputError
+from sfumato.files import sha256_of
 from sfumato.models.folder import load_folder, save_folder
 from sfumato.models.shipped import find_folder
-from sfumato.models.spec import ModelSpec
+from sfumato.models.spec import ModelSpec, WeightFacts
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def folder(tmp_path):
 
 def test_what_is_loaded_is_what_was_saved(folder):
     description, net = load_folder(folder)
-    assert description.weights["which"] == "average"
+    assert description.which_weights == "average"
     assert description.labels == spec().labels
     assert (description.network, description.schedule, description.size) == (spec().network, spec().schedule, (8, 8))
     for name, value in network(spec()).state_dict().items():
@@ -63,45 +64,82 @@ def edit(folder, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda f: edit(f, format=2), r"format 2, but this version reads up to 1\. Update"),
-        (lambda f: edit(f, format="1"), "no format number"),
-        (lambda f: edit(f, surprise=1), "surprise"),
-        (lambda f: edit(f, prediction="epsilon"), "Did you mean 'eps'"),
-        (lambda f: edit(f, network={"chanels": 3}), "no 'chanels'"),
-        (lambda f: edit(f, size=[8]), "cannot be understood"),
-        (lambda f: edit(f, labels={"kinds": {}, "counts": [], "dropout": 0}), "differ in number"),
-        (lambda f: (f / "model.json").write_text("{"), "cannot be read"),
-        (lambda f: (f / "model.json").write_text("[]"), "no format number"),
-        (lambda f: (f / "weights.safetensors").unlink(), "no weights.safetensors"),
-        (lambda f: (f / "weights.safetensors").write_bytes(b"x" * 10), "not a whole safetensors file"),
-        (
-            lambda f: (f / "weights.safetensors").write_bytes((f / "weights.safetensors").read_bytes()[:-8]),
-            "not a whole",
-        ),
-        (lambda f: (f / "weights.safetensors").write_bytes(pickle.dumps({"a": 1})), "not a whole safetensors file"),
-        (lambda f: rewrite(f, lambda t: t.pop("enter.weight")), r"lacks enter.weight \(1 tensors missing"),
-        (lambda f: rewrite(f, lambda t: t.update(more=torch.zeros(1))), "has more, which"),
-        (lambda f: rewrite(f, lambda t: t.update({"enter.bias": torch.zeros(3)})), r"enter.bias has the shape \(3,\)"),
-        (lambda f: rewrite(f, lambda t: t["enter.bias"].fill_(float("nan"))), "enter.bias holds NaN"),
-        (lambda f: rewrite(f, lambda t: t["enter.bias"].add_(1), checksum=True), "does not match the checksum"),
-    ],
-)
+def facts_of(folder):
+    return json.loads((folder / "model.json").read_text())
+
+
+def deep(key, **changes):
+    return lambda f: edit(f, **{key: {**facts_of(f)[key], **changes}})
+
+
+DAMAGE = [
+    (lambda f: edit(f, format=2), r"format 2, but this version reads up to 1\. Update"),
+    *((lambda f, n=n: edit(f, format=n), "no format number") for n in ("1", True, -3, None)),
+    (lambda f: edit(f, surprise=1), "there is no 'surprise'"),
+    (lambda f: edit(f, prediction="epsilon"), "Did you mean 'eps'"),
+    (lambda f: edit(f, network={"chanels": 3}), "there is no 'chanels'. Did you mean 'channels'"),
+    (deep("network", channels=8.0), "network: channels must be of type int, not 8.0"),
+    (deep("network", time_embedding="scale_shift"), "Did you mean 'scale-shift'"),
+    (deep("network", mid_attention="no"), "must be of type bool"),
+    (deep("network", channels=30_000, head_channels=None), "has the shape"),
+    (deep("schedule", name=["cosine"]), "schedule: name cannot be"),
+    (deep("schedule", steps=10**12), "from 1 to 100,000"),
+    (deep("schedule", zero_terminal_snr="no"), "must be of type bool"),
+    (lambda f: edit(f, size=[8]), "size must be of type"),
+    (lambda f: edit(f, size="88"), "size must be of type"),
+    (lambda f: edit(f, size=[7, 8]), "multiple of 2"),
+    (lambda f: edit(f, name=None), "name must be of type str"),
+    (lambda f: edit(f, labels={"kinds": {}, "counts": [], "dropout": 0}), "differ in number"),
+    (deep("labels", dropout=float("nan")), "dropout must be of type float"),
+    (deep("labels", counts=[[[0], 1]]), "cannot be"),
+    (lambda f: edit(f, sampling=None), "sampling: expected a table"),
+    (deep("sampling", guidance_scale="x"), "guidance_scale must be of type float"),
+    (lambda f: edit(f, weights=None), "weights is missing"),
+    (lambda f: edit(f, weights={"which": "raw"}), "dtype is missing"),
+    (lambda f: (f / "model.json").write_text("{"), "cannot be read"),
+    (lambda f: (f / "model.json").write_text("[" * 200_000), "cannot be read"),
+    (lambda f: (f / "model.json").write_text("[]"), "no format number"),
+    (lambda f: (f / "weights.safetensors").unlink(), "no weights.safetensors"),
+    (lambda f: (f / "weights.safetensors").write_bytes(b"x" * 10), "not a whole safetensors file"),
+    (lambda f: (f / "weights.safetensors").write_bytes((f / "weights.safetensors").read_bytes()[:-8]), "not a whole"),
+    (lambda f: (f / "weights.safetensors").write_bytes(pickle.dumps({"a": 1})), "not a whole safetensors file"),
+    (lambda f: rewrite(f, lambda t: t.pop("enter.weight")), r"enter.weight is missing \(1 tensors missing"),
+    (lambda f: rewrite(f, lambda t: t.update(more=torch.zeros(1))), "no place for more"),
+    (lambda f: rewrite(f, lambda t: t.update({"enter.bias": torch.zeros(3)})), r"enter.bias has the shape \(3,\)"),
+    (lambda f: rewrite(f, lambda t: t["enter.bias"].fill_(float("nan"))), "enter.bias holds NaN"),
+    (lambda f: rewrite(f, lambda t: t["enter.bias"].add_(1), checksum=True), "does not match the checksum"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE, ids=[message for _, message in DAMAGE])
 def test_refuses_what_it_does_not_understand(folder, damage, message):
     damage(folder)
     with pytest.raises(InputError, match=message):
-        load_folder(folder)
+        sf.load(folder)
 
 
 def rewrite(folder, change, checksum=False):
-    """Other weights; without a checksum in model.json unless it is what should be found wrong."""
+    """Other weights; with the right checksum in model.json unless it is what should be found wrong."""
     tensors = load_file(folder / "weights.safetensors")
     change(tensors)
     save_file(tensors, folder / "weights.safetensors")
     if not checksum:
-        edit(folder, weights={"which": "average"})
+        deep("weights", sha256=sha256_of(folder / "weights.safetensors"))(folder)
+
+
+def test_never_replaces_what_is_no_model(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years")
+    (tmp_path / "file").write_text("")
+    for target, message in ((tmp_path, "holds 'file', which is no part of a model"), (tmp_path / "file", "is a file")):
+        with pytest.raises(InputError, match=message):
+            save_folder(target, spec(), network(spec()).state_dict(), "raw")
+    assert (tmp_path / "thesis.txt").read_text() == "years"
+
+
+def test_loading_leaves_the_global_random_state_alone(folder):
+    before = torch.random.get_rng_state()
+    load_folder(folder)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_a_pickle_is_named_and_not_opened(tmp_path):
@@ -136,5 +174,5 @@ def test_finding_a_model(folder, tmp_path):
 
 
 def test_spec_survives_json():
-    description = spec()
+    description = spec(weights=WeightFacts("raw", "float32", 5, "abc"))
     assert ModelSpec.from_dict(json.loads(json.dumps(description.to_dict())), "here") == description

@@ -7,7 +7,8 @@ import torch
 from exact import SCHEDULES, Gaussian
 from sfumato import solvers
 from sfumato.errors import DivergedError, InputError
-from sfumato.seeds import noise
+from sfumato.seeds import Stream, noise
+from sfumato.solvers import Row
 
 GAUSSIAN = Gaussian(SCHEDULES["cosine-zsnr"])
 
@@ -56,6 +57,15 @@ def test_earlier_steps_are_not_overwritten_by_later_ones():
     table = solvers.get("dpmpp-2m", GAUSSIAN.schedule, steps=5)
     kept = [(step.x, step.x.clone()) for step in solvers.steps(denoise, noise([1], (4,)), table)]
     assert all(torch.equal(now, then) for now, then in kept)
+
+
+def test_a_row_may_be_fresh_noise_alone():
+    table = solvers.Table.from_rows(
+        "churn", [1.0, 0.5, 0.5, 0.0], [Row([0], [1]), Row([0], [0], 1.0), Row([0], [0])], "own"
+    )
+    seen = list(solvers.steps(denoise, noise([1], (4,)), table, seeds=[1]))
+    assert torch.equal(seen[1].x, noise([1], (4,), Stream.STEP, 1))
+    assert not seen[2].x.any()
 
 
 def test_a_batch_of_none_is_a_batch_of_none():

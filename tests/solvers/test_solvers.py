@@ -148,6 +148,7 @@ def test_bad_requests_are_told():
         (lambda: solvers.get("ddim", linear), "either steps"),
         (lambda: solvers.get("ddim", linear, steps=5, times=[1, 0]), "either steps"),
         (lambda: solvers.get("dpmpp-2m", linear, steps=5, order=3), "order"),
+        (lambda: solvers.get("ddim", linear, times=[1, 1e-170, 0]), "too near to 0"),
     ]:
         with pytest.raises(InputError, match=message.replace("+", r"\+")):
             call()

@@ -66,8 +66,16 @@ def test_label_dropout_drops_all_together_and_each_alone():
     assert not (Batches(data(), 1, 10).at(0, 1000).labels == -1).any()
 
 
+def test_with_one_kind_of_label_dropout_is_what_it_says():
+    one = Dataset("d", data().images, data().labels[:, :1], {"a": ("x", "y", "z")})
+    labels = torch.cat([Batches(one, 1, 10, label_dropout=0.2).at(n, 500).labels for n in range(0, 8000, 500)])
+    assert (labels == -1).float().mean().item() == pytest.approx(0.2, abs=0.02)
+
+
 def test_flips_half_and_only_where_asked():
-    left = lambda flip: (Batches(data(), 1, 10, flip=flip).at(0, 2000).x0[:, 0, 0, 0] == 1).float().mean().item()  # noqa: E731
+    kept = data()
+    before = kept.images.copy()
+    left = lambda flip: (Batches(kept, 1, 10, flip=flip).at(0, 2000).x0[:, 0, 0, 0] == 1).float().mean().item()  # noqa: E731
     assert left(False) == 1
     assert left(True) == pytest.approx(0.5, abs=0.05)
-    assert np.array_equal(data().images, data().images)
+    assert np.array_equal(kept.images, before)

@@ -1,4 +1,5 @@
 import json
+import resource
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,10 @@ from safetensors.torch import load_file
 
 import sfumato as sf
 from factory import NETWORK, QUIET, config, pictures
+from sfumato.diffusion.config import ScheduleConfig
 from sfumato.errors import DivergedError, InputError, SfumatoError
 from sfumato.networks.unet import UNet
-from sfumato.training import checkpoint, loop
+from sfumato.training import loop
 from sfumato.training.config import TrainConfig
 from sfumato.training.loop import learning_rate, train
 
@@ -29,7 +31,7 @@ def test_a_run_leaves_what_it_promises(tmp_path, data):
     folder = train(config(data, out, sample_every=20), QUIET)
     assert folder == out / "model"
     assert sorted(p.name for p in out.iterdir()) == [
-        "checkpoints", "config.json", "data.safetensors", "log.jsonl", "model", "samples",
+        ".lock", "checkpoints", "config.json", "data.safetensors", "log.jsonl", "model", "samples",
     ]  # fmt: skip
     assert len(list((out / "checkpoints").iterdir())) == 2
     assert [p.name for p in sorted((out / "samples").iterdir())] == ["000000000020.png", "000000000040.png"]
@@ -111,6 +113,15 @@ def test_learning_rate_rises_stays_and_falls():
     assert learning_rate(replace(cfg, cooldown=0.0, warmup=0), 0) == 1
 
 
+def test_edm_trains_on_inputs_and_targets_of_unit_scale(tmp_path, data):
+    """σ reaches 80; the loss of a network that says nothing is that of a target of variance one."""
+    schedule = ScheduleConfig("edm", 1000, zero_terminal_snr=False)
+    train(config(data, tmp_path / "run", schedule=schedule, pictures=8), QUIET)
+    loss = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])["loss"]
+    assert 0.3 < loss < 2
+    assert sf.load(tmp_path / "run").sample(2, steps=5).array.shape == (2, 8, 8, 3)
+
+
 def test_nan_stops_the_run_names_the_batch_and_keeps_the_last_good_checkpoint(tmp_path, data, monkeypatch):
     out, honest, calls = tmp_path / "run", sf.Diffusion.loss, [0]
 
@@ -120,7 +131,7 @@ def test_nan_stops_the_run_names_the_batch_and_keeps_the_last_good_checkpoint(tm
 
     monkeypatch.setattr(sf.Diffusion, "loss", failing)
     with pytest.raises(DivergedError, match=r"step after 20 pictures: loss nan") as caught:
-        train(config(data, out), QUIET)
+        train(config(data, out, sample_every=24, log_every=40), QUIET)
     monkeypatch.undo()
     from sfumato.data.pack import read_pack
     from sfumato.training.batches import Batches
@@ -129,23 +140,22 @@ def test_nan_stops_the_run_names_the_batch_and_keeps_the_last_good_checkpoint(tm
     assert ", ".join(map(str, index)) in str(caught.value)
     assert [p.name for p in (out / "checkpoints").iterdir()] == ["000000000012.safetensors"]
     assert all(value.isfinite().all() for value in weights(out).values())
+    train(config(data, out, resume=True, sample_every=24, log_every=40, lr=5e-4), QUIET)
+
+
+def test_a_full_disk_while_saving_is_told_and_loses_nothing(tmp_path, data):
+    """A real one, as far as the writing process can tell: no file may grow beyond the limit."""
+    out, old = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
+    train(config(data, out, pictures=12), QUIET)
+    before = [(p.name, p.read_bytes()) for p in (out / "checkpoints").iterdir()]
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[1]))
+        with pytest.raises(SfumatoError, match=r"could not be written to at 24 pictures.*--resume"):
+            train(config(data, out, resume=True), QUIET)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert [(p.name, p.read_bytes()) for p in (out / "checkpoints").iterdir()] == before
     train(config(data, out, resume=True), QUIET)
-
-
-def test_a_full_disk_while_saving_is_told_and_loses_nothing(tmp_path, data, monkeypatch):
-    out, honest, calls = tmp_path / "run", checkpoint.save_file, [0]
-
-    def full(tensors, path, metadata):
-        calls[0] += 1
-        if calls[0] == 2:
-            path.write_bytes(b"half")
-            raise OSError(28, "No space left on device")
-        honest(tensors, path, metadata)
-
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(SfumatoError, match=r"No space left on device.*--resume"):
-        train(config(data, out), QUIET)
-    assert [p.name for p in (out / "checkpoints").iterdir()] == ["000000000012.safetensors"]
 
 
 def test_too_little_space_is_told_before_the_first_step(tmp_path, data, monkeypatch):
@@ -182,18 +192,28 @@ def test_sampling_within_a_run_does_not_change_it(tmp_path, data):
         ({"device": "warp"}, "device 'warp'"),
         ({"data": "emojy"}, "Did you mean 'emoji'"),
         ({"prediction": "eps"}, "zero terminal SNR"),
+        ({"seed": 2**63}, "a seed is a whole number"),
+        ({"weighting": "foo"}, "no loss weighting"),
+        ({"precision": "fp8"}, "precision is auto"),
+        ({"network": replace(NETWORK, out_channels=1)}, "network.out_channels is 1"),
+        ({"network": replace(NETWORK, in_channels=1)}, "network.in_channels is 1"),
+        ({"network": replace(NETWORK, labels=(5,))}, "network.labels is"),
+        ({"schedule": ScheduleConfig("linear", 100, zero_terminal_snr=False)}, "ends at an SNR of 0.57"),
     ],
 )
 def test_bad_configs(tmp_path, data, changes, message):
     with pytest.raises(InputError, match=message):
-        train(config(changes.pop("data", data), tmp_path / "run", **changes), QUIET)
+        train(
+            config(changes.get("data", data), tmp_path / "run", **{k: v for k, v in changes.items() if k != "data"}),
+            QUIET,
+        )
+    assert not (tmp_path / "run" / "config.json").exists()  # the folder is free for another try
 
 
 def test_other_predictions_and_one_channel(tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (6, 8, 8, 1), dtype=np.uint8)
     from sfumato.data.dataset import Dataset
     from sfumato.data.pack import write_pack
-    from sfumato.diffusion.config import ScheduleConfig
 
     write_pack(Dataset("grey", images, np.zeros((6, 0), np.int64)), tmp_path / "grey.safetensors")
     linear = ScheduleConfig("linear", 1000, zero_terminal_snr=False)

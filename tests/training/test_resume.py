@@ -1,17 +1,20 @@
 """A run that is killed and resumed, however often, ends in the same bytes as one that was left alone."""
 
+import io
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+from rich.console import Console
+from safetensors.torch import load_file, save_file
 
-from factory import QUIET, config, pictures
+from factory import NETWORK, QUIET, config, pictures
 from sfumato.errors import InputError
 from sfumato.training.loop import train
 
@@ -36,6 +39,9 @@ def outcome(out: Path):
     return last.name, tensors, (out / "model" / "weights.safetensors").read_bytes(), facts
 
 
+random.seed(20261123)  # the steps at which it is killed: any will do, the same in every run of the tests
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return pictures(tmp_path_factory.mktemp("pictures"))
@@ -57,10 +63,12 @@ def test_there_is_something_to_compare(undisturbed):
 
 @pytest.mark.parametrize(
     "deaths",
-    [
-        [f"step={random.Random(1).randint(4, 9)}"],  # 10 steps in all, a checkpoint after 3, 6, 9 and 10
-        ["save=1"],
-        ["step=5", "save=0", f"step={random.Random(2).randint(0, 2)}"],
+    [  # 10 steps in all, a checkpoint after 3, 6, 9 and 10
+        ["step=1"],  # before there is any
+        ["save=0", "save=0", f"step={random.randrange(10)}"],
+        ["save=1", "step=1", f"save={random.randrange(2)}"],
+        [f"step={random.randrange(4, 9)}", "step=0"],
+        ["swap=0"],
     ],
     ids=lambda deaths: "+".join(deaths),
 )
@@ -73,19 +81,63 @@ def test_killed_and_resumed_is_byte_for_byte_the_same(tmp_path, data, undisturbe
         assert mine == theirs
 
 
-def test_resume_passes_over_a_damaged_checkpoint(tmp_path, data, undisturbed):
+@pytest.mark.parametrize("damage", [lambda b: b[:1000], lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b""])
+def test_resume_passes_over_a_damaged_checkpoint_and_keeps_the_good_one(tmp_path, data, undisturbed, damage):
+    """Cut short, one bit flipped, emptied. With room for one checkpoint, the damaged one must not push out the good."""
     out = tmp_path / "run"
     assert run(out, data, resume=False, die="step=8") == -signal.SIGKILL
     newest = sorted((out / "checkpoints").glob("*.safetensors"))[-1]
-    newest.write_bytes(newest.read_bytes()[:1000])
+    newest.write_bytes(damage(newest.read_bytes()))
+    assert run(out, data, resume=True, die="save=0") == -signal.SIGKILL  # dies while it writes that one again
+    names = [p.name for p in sorted((out / "checkpoints").glob("0*"))]
+    assert names == ["000000000012.safetensors", f"{newest.stem}.damaged"]
     assert run(out, data, resume=True) == 0
     assert outcome(out) == undisturbed
 
 
+def test_when_no_checkpoint_is_whole_it_says_so(tmp_path, data):
+    out = tmp_path / "run"
+    train(config(data, out), QUIET)
+    for path in (out / "checkpoints").iterdir():
+        path.write_bytes(b"torn")
+    with pytest.raises(InputError, match="none of the 2 checkpoints"):
+        train(config(data, out, resume=True), QUIET)
+
+
+def test_a_checkpoint_of_another_network_or_format_is_refused(tmp_path, data):
+    out, other = tmp_path / "run", tmp_path / "other"
+    train(config(data, out), QUIET)
+    train(config(data, other, network=replace(NETWORK, channels=16)), QUIET)
+    last = sorted((out / "checkpoints").iterdir())[-1]
+    last.write_bytes((other / "checkpoints" / last.name).read_bytes())
+    with pytest.raises(InputError, match="another network"):
+        train(config(data, out, resume=True), QUIET)
+    tensors = load_file(last)
+    save_file(tensors, last, metadata={"sfumato_checkpoint": json.dumps({"format": 2, "sha256": "", "position": {}})})
+    with pytest.raises(InputError, match="has the format 2"):
+        train(config(data, out, resume=True), QUIET)
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path, data):
+    from sfumato.training.run_folder import locked
+
+    with locked(tmp_path / "run"), pytest.raises(InputError, match="another process is training"):
+        train(config(data, tmp_path / "run"), QUIET)
+    train(config(data, tmp_path / "run"), QUIET)
+
+
+def test_a_log_that_lost_its_end_is_not_filled_with_nothing(tmp_path, data):
+    out, said = tmp_path / "run", io.StringIO()
+    train(config(data, out), QUIET)
+    log = (out / "log.jsonl").read_bytes()
+    (out / "log.jsonl").write_bytes(log[:50])
+    train(config(data, out, resume=True, pictures=60), Console(file=said, width=200))
+    assert b"\x00" not in (out / "log.jsonl").read_bytes()
+    assert "bytes of" in said.getvalue()
+
+
 def test_ctrl_c_saves_says_how_to_go_on_and_changes_nothing(tmp_path, data, capsys):
     """A real SIGINT, in the middle of a step."""
-    from rich.console import Console
-
     from sfumato.training import loop
 
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
@@ -113,7 +165,10 @@ def test_ctrl_c_saves_says_how_to_go_on_and_changes_nothing(tmp_path, data, caps
 def test_a_longer_run_may_go_on_from_a_finished_one(tmp_path, data):
     out = tmp_path / "run"
     train(config(data, out), QUIET)
-    train(config(data, out, pictures=60, resume=True), QUIET)
+    said = io.StringIO()
+    train(config(data, out, pictures=60, resume=True), Console(file=said, width=200))
+    assert "pictures was 40 and now is 60" in said.getvalue()
+    assert json.loads((out / "config.json").read_text())["pictures"] == 60
     assert json.loads((out / "model" / "model.json").read_text())["training"]["pictures"] == 60
     with pytest.raises(InputError, match="has seen 60 pictures, more than the 40"):
         train(config(data, out, resume=True), QUIET)
@@ -124,11 +179,14 @@ def test_refuses_another_config_other_data_or_an_occupied_folder(tmp_path, data)
     train(config(data, out), QUIET)
     with pytest.raises(InputError, match="already holds a run"):
         train(config(data, out), QUIET)
-    with pytest.raises(InputError, match=r"lr was 0\.001 and now is 0\.002"):
-        train(config(data, out, lr=2e-3, pictures=60, resume=True), QUIET)
+    with pytest.raises(InputError, match=r"batch was 4 and now is 8"):
+        train(config(data, out, batch=8, pictures=60, resume=True), QUIET)
+    said = io.StringIO()
+    train(config(data, out, lr=2e-3, pictures=48, resume=True), Console(file=said, width=200))
+    assert "lr was 0.001 and now is 0.002" in said.getvalue()
     with pytest.raises(InputError, match="holds no run to resume"):
         train(config(data, tmp_path / "none", resume=True), QUIET)
     (out / "data.safetensors").unlink()
     next(data.glob("red/*.png")).rename(data / "blue" / "moved.png")
     with pytest.raises(InputError, match="fingerprint differs"):
-        train(config(data, out, pictures=60, resume=True), QUIET)
+        train(config(data, out, lr=2e-3, pictures=60, resume=True), QUIET)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sfumato.errors import InputError
+
 __all__ = ["Demo"]
 
 
@@ -30,7 +32,7 @@ class Demo:
 
         from sfumato.data.sources import open_data
         from sfumato.files import check_writable
-        from sfumato.generation.model import load
+        from sfumato.generation.model import MARK, load
         from sfumato.generation.strip import steps_strip
         from sfumato.images import Images, save_png
         from sfumato.models.shipped import shipped_names
@@ -39,14 +41,16 @@ class Demo:
 
         check_writable(self.out, need_bytes=50_000_000)
         run = self.out / "run"
+        if run.exists() and not (run / "config.json").is_file():
+            raise InputError(f"{run} exists and is no run of an earlier demo. Choose another --out.")
         shutil.rmtree(run, ignore_errors=True)
         if "emoji" in shipped_names():
             model = load("emoji")
             started = time.perf_counter()
             images = model.sample(64, seed=0)
             print(f"1. 64 samples of the shipped model in {time.perf_counter() - started:.1f} s, 20 steps: emoji.png")
-            save_png(self.out / "emoji.png", images.grid())
-            save_png(self.out / "emoji-steps.png", steps_strip(model, range(8)))
+            save_png(self.out / "emoji.png", images.grid(), MARK)
+            save_png(self.out / "emoji-steps.png", steps_strip(model, range(8)), MARK)
 
         print(f"2. Training a fresh model on {self.data} at {self.size}x{self.size}, {self.pictures:,} pictures:")
         started = time.perf_counter()
@@ -70,11 +74,11 @@ class Demo:
         )
         minutes = (time.perf_counter() - started) / 60
         fresh = load(run)
-        save_png(self.out / "fresh.png", fresh.sample(64, seed=0).grid())
+        save_png(self.out / "fresh.png", fresh.sample(64, seed=0).grid(), MARK)
         print(f"   {minutes:.1f} minutes; 64 samples of it: fresh.png")
 
         real = open_data(self.data, size=self.size)
         save_png(self.out / "real.png", Images(real.images[np.linspace(0, len(real) - 1, 64).astype(int)]).grid())
-        save_png(self.out / "fresh-steps.png", steps_strip(fresh, range(8), columns=3))
+        save_png(self.out / "fresh-steps.png", steps_strip(fresh, range(8), columns=3), MARK)
         print("3. Noise, halfway and end of eight of them side by side: fresh-steps.png (the real ones: real.png)")
         print(f"All results: {self.out.resolve()}")

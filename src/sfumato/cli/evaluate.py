@@ -44,19 +44,19 @@ class Evaluate:
 
         from sfumato.cli.sample import request_from
         from sfumato.data.sources import open_data
-        from sfumato.evaluation.evaluate import evaluate, halves
+        from sfumato.devices import find_device
+        from sfumato.evaluation.evaluate import MAX_PICTURES, evaluate
         from sfumato.evaluation.features import NAME, efficientnet_lite0
         from sfumato.files import write_text
         from sfumato.generation.model import load
 
-        features = efficientnet_lite0(self.device)
+        features = efficientnet_lite0(str(find_device(self.device)))
         model = load(self.model, self.device)
         height, width = model.spec.size
         data = open_data(self.data, size=height if height == width else None)
         request = request_from(self.steps, self.solver, self.spacing, self.guidance_scale, None, self.option)
-        n = len(halves(data, self.n)[0]) if self.n else len(halves(data)[0])
         with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("sampling", total=n)
+            task = bar.add_task("sampling", total=min(len(data) // 2, MAX_PICTURES if self.n is None else self.n))
             score = evaluate(
                 model,
                 data,

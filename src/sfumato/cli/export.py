@@ -40,7 +40,7 @@ class Export:
 
         import torch
 
-        from sfumato.generation.model import Request, load
+        from sfumato.generation.model import Model, Request, load
         from sfumato.models.folder import save_folder
 
         model = load(self.model)
@@ -50,18 +50,12 @@ class Export:
             "spacing": self.spacing,
             "guidance_scale": self.guidance_scale,
         }
-        changes = {key: value for key, value in asked.items() if value is not None}
-        spec = replace(
-            model.spec,
-            name=self.name or model.spec.name,
-            licence=self.licence or model.spec.licence,
-            sampling={**model.spec.sampling, **changes},
-        )
-        model.spec = spec
-        model.table(Request())  # the new defaults must work
-        which = str(model.spec.weights.get("which", "average"))
-        spec = save_folder(self.out, spec, model.network.state_dict(), which, getattr(torch, self.dtype))
+        sampling = replace(model.spec.sampling, **{key: value for key, value in asked.items() if value is not None})
+        licence = self.licence or model.spec.licence
+        spec = replace(model.spec, name=self.name or model.spec.name, licence=licence, sampling=sampling)
+        Model(spec, model.network).table(Request())  # the new defaults must work
+        dtype = getattr(torch, self.dtype)
+        spec = save_folder(self.out, spec, model.network.state_dict(), model.spec.which_weights, dtype)
+        assert spec.weights is not None
         size = (self.out / "weights.safetensors").stat().st_size
-        print(
-            f"{self.out}: {spec.name}, {spec.weights['parameters']:,} parameters as {self.dtype}, {size / 1e6:.2f} MB"
-        )
+        print(f"{self.out}: {spec.name}, {spec.weights.parameters:,} parameters as {self.dtype}, {size / 1e6:.2f} MB")

@@ -47,11 +47,13 @@ class Info:
 
     @staticmethod
     def _describe(source: str) -> None:
+        from dataclasses import asdict
+
         from sfumato.models.card import model_card
         from sfumato.models.folder import load_folder
         from sfumato.models.shipped import find_folder
 
         folder = find_folder(source)
         spec, _ = load_folder(folder)  # all of it, so that damage shows
-        defaults = ", ".join(f"{key} {value}" for key, value in spec.sampling.items())
+        defaults = ", ".join(f"{key} {value}" for key, value in asdict(spec.sampling).items())
         print(f"{folder}\n\n{model_card(spec)}\nSampling defaults: {defaults}")

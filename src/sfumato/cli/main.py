@@ -41,9 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SfumatoError as error:
         print(f"sfumato: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # the reader went away, as `head` does
-        sys.stderr.close()
-        return 0
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader went away, as `head` does
+            sys.stderr.close()
+            return 0
+        print(f"sfumato: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -79,7 +82,7 @@ def _overview(prog: str, verbs: dict[str, tuple[str, str, str]]) -> str:
             "",
             *(f"  {verb:<{width}}  {summary}" for verb, summary in lines.items()),
             "",
-            f"{prog} VERB --help lists the options of a verb.",
+            f"{prog} VERB --help lists the options of a verb; --config FILE.toml gives defaults for them.",
         ]
     )
 

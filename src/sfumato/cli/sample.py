@@ -45,7 +45,9 @@ class Sample:
     batch: int = 64
     """pictures at once; does not change them"""
     device: str = "cpu"
-    """cpu, cuda …"""
+    """cpu, cuda …, or auto"""
+    show_table: bool = False
+    """print the solver's table: the exact times it visits and its weights"""
     steps_strip: bool = False
     """also write steps.png: noise becoming picture, a row for each of the first pictures"""
 
@@ -54,35 +56,29 @@ class Sample:
         import time
 
         from sfumato.files import check_writable
-        from sfumato.generation.model import load, seeds_from
+        from sfumato.generation.model import MARK, load, seeds_from
         from sfumato.generation.strip import steps_strip
         from sfumato.images import save_png
 
         model = load(self.model, self.device)
         request = request_from(self.steps, self.solver, self.spacing, self.guidance_scale, self.size, self.option)
         table = model.table(request)  # a mistake in the options shows before anything is written
+        seeds, label = seeds_from(self.n, self.seed), self.label or None
+        scale = model.guidance_scale(request, model.label_rows(label, seeds))
+        if self.show_table:
+            print(table)
         check_writable(self.out, need_bytes=0)
         started = time.perf_counter()
-        images = model.sample(
-            self.n,
-            seed=self.seed,
-            label=self.label or None,
-            solver=table,
-            guidance_scale=request.guidance_scale,
-            size=self.size,
-            batch=self.batch,
-        )
+        images = model.make(request, self.n, seed=seeds, label=label, batch=self.batch)
         seconds = time.perf_counter() - started
         images.save(self.out)
-        save_png(self.out / "grid.png", images.grid())
+        save_png(self.out / "grid.png", images.grid(), MARK)
         if self.steps_strip:
-            first = seeds_from(min(self.n, 8), self.seed)
-            save_png(self.out / "steps.png", steps_strip(model, first, self.label or None, request))
+            save_png(self.out / "steps.png", steps_strip(model, seeds[:8], label, request), MARK)
         print(
             f"{self.n} pictures in {self.out} ({seconds:.1f} s): {table.name}, {table.steps} steps, "
-            f"{table.calls} network calls, spacing {table.spacing}, guidance scale {model.guidance_scale(request):g}, "
-            f"{model.spec.weights.get('which', 'unknown')} weights of {model.spec.name}, "
-            f"seeds {self.seed}…{self.seed + self.n - 1}"
+            f"{table.calls} network calls, spacing {table.spacing}, guidance scale {scale:g}, "
+            f"{model.spec.which_weights} weights of {model.spec.name}, seeds {seeds[0]}…{seeds[-1]}"
         )
 
 
@@ -102,6 +98,8 @@ def request_from(
         key, equals, value = item.partition("=")
         if not equals:
             raise InputError(f"--option {item!r}: write name=value, such as eta=0.5")
+        if key in ("name", "schedule", "steps", "spacing", "times"):
+            raise InputError(f"--option {item!r}: {key} is no option of a solver")
         options.append((key, option_value(value)))
     return Request(steps, solver, spacing, guidance_scale, size, options=tuple(options))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sfumato.training.config import TrainConfig
+from sfumato.cli.options import take_option
+from sfumato.training.config import TrainConfig, stored_config
 
 __all__ = ["Train"]
 
@@ -18,12 +18,10 @@ class Train(TrainConfig):
     """Train a model. With --resume, options that are not given are those the run was started with."""
 
     @staticmethod
-    def defaults(words: Sequence[str]) -> dict[str, Any]:
+    def defaults(words: Sequence[str], file: Mapping[str, Any]) -> dict[str, Any]:
         """For --resume: the config stored in the run's folder."""
-        out = next((words[i + 1] for i, word in enumerate(words[:-1]) if word == "--out"), None)
-        if "--resume" not in words or out is None or not (Path(out) / "config.json").is_file():
-            return {}
-        return json.loads((Path(out) / "config.json").read_text("utf-8"))
+        out = take_option(list(words), "--out") or file.get("out")
+        return stored_config(Path(out)) if out and ("--resume" in words or file.get("resume") is True) else {}
 
     def run(self) -> None:
         """Train, and say where the model is."""

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sfumato.errors import InputError, nearest
+from sfumato.networks.config import NO_LABEL
 from sfumato.seeds import Stream, generator
 
 __all__ = ["LabelSet"]
-
-NO_LABEL = -1  # as in networks.unet, which this file does without so that no torch is needed
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,18 @@ class LabelSet:
     counts: tuple[tuple[tuple[int, ...], int], ...] = ()
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        for kind, names in self.kinds.items():
+            if len(set(names)) < len(names) or "" in names:
+                raise InputError(f"labels of kind {kind!r}: names must differ and not be empty")
+        sizes = [len(names) for names in self.kinds.values()]
+        for row, count in self.counts:
+            fits = len(row) == len(sizes) and all(NO_LABEL <= i < n for i, n in zip(row, sizes, strict=True))
+            if not fits or count < 1:
+                raise InputError(f"labels: {list(row)} occurring {count} times cannot be")
+        if not 0 <= self.dropout <= 1:
+            raise InputError(f"labels: dropout is a share from 0 to 1, not {self.dropout}")
+
     @classmethod
     def of(cls, kinds: Mapping[str, tuple[str, ...]], labels: np.ndarray, dropout: float) -> LabelSet:
         """Count the combinations in (N, K) labels."""
@@ -42,20 +53,24 @@ class LabelSet:
 
         Args:
             label: a name, several names, or one string with commas: "food", ["food", "noto"], "food, noto". A name that
-                two kinds share is written kind=name. "none" is no label at all.
+                two kinds share is written kind=name. "none" is no label at all. Upper and lower case matter only
+                between names that differ in nothing else.
 
         Raises:
             InputError: for a name that no kind has (the nearest is named), or two names of one kind.
         """
         words = [label] if isinstance(label, str) else list(label)
-        names = [part.strip() for word in words for part in word.split(",") if part.strip()]
+        names = [name for word in words for name in ([word] if self._find(word) else word.split(","))]
+        names = [name.strip() for name in names]
         row = [NO_LABEL] * len(self.kinds)
-        if [name.lower() for name in names] == ["none"]:
+        if names == ["none"] and not self._find("none"):
             return row
         if not self.kinds:
             raise InputError(f"label {label!r}: this model was trained without labels")
+        if not names or "" in names:
+            raise InputError(f"label {label!r} names nothing; write 'none' for no label")
         for name in names:
-            column, index = self._find(name)
+            column, index = self._one(name)
             if row[column] != NO_LABEL:
                 kind = list(self.kinds)[column]
                 raise InputError(f"two labels of kind {kind!r} for one picture: {', '.join(names)}")
@@ -73,24 +88,31 @@ class LabelSet:
         chosen = [self.counts[int(np.searchsorted(edges, pick, side="right"))][0] for pick in picks]
         return np.asarray(chosen, np.int64).reshape(len(seeds), len(self.kinds))
 
-    def describe(self, row: Sequence[int]) -> str:
-        """The names of a row of indices: "food, noto"; "none" when there are none."""
-        named = [names[i] for i, names in zip(row, self.kinds.values(), strict=True) if i != NO_LABEL]
-        return ", ".join(named) or "none"
+    def describe(self, row: Sequence[int]) -> list[str]:
+        """The names of a row of indices, as `resolve` takes them: ["group=food", "style=noto"], or ["none"]."""
+        kinds = self.kinds.items()
+        return [f"{kind}={names[i]}" for i, (kind, names) in zip(row, kinds, strict=True) if i != NO_LABEL] or ["none"]
 
-    def _find(self, name: str) -> tuple[int, int]:
-        wanted_kind, _, bare = name.rpartition("=")
-        if wanted_kind and wanted_kind not in self.kinds:
-            raise InputError(f"label {name!r}: no kind {wanted_kind!r}. {nearest(wanted_kind, self.kinds)}")
-        found = [
-            (column, list(map(str.lower, names)).index(bare.lower()))
-            for column, (kind, names) in enumerate(self.kinds.items())
-            if wanted_kind in ("", kind) and bare.lower() in map(str.lower, names)
-        ]
+    def _one(self, name: str) -> tuple[int, int]:
+        found = self._find(name)
         if len(found) == 1:
             return found[0]
         if found:
-            options = " or ".join(f"{list(self.kinds)[column]}={bare}" for column, _ in found)
-            raise InputError(f"label {bare!r} belongs to several kinds; write {options}")
-        known = [n for kind, names in self.kinds.items() if wanted_kind in ("", kind) for n in names]
-        raise InputError(f"no label {bare!r}. {nearest(bare, known)}")
+            options = [f"{kind}={names[i]}" for c, i in found for kind, names in [list(self.kinds.items())[c]]]
+            raise InputError(f"label {name!r} may mean several things; write {' or '.join(options)}")
+        kind, _, bare = name.partition("=")
+        if bare and kind not in self.kinds:
+            raise InputError(f"label {name!r}: no kind {kind!r}. {nearest(kind, self.kinds)}")
+        known = [n for k, names in self.kinds.items() if not bare or k == kind for n in names]
+        raise InputError(f"no label {name!r}. {nearest(bare or name, known)}")
+
+    def _find(self, name: str) -> list[tuple[int, int]]:
+        """All (column, index) that a name may mean: those spelled exactly so, or else those that differ in case."""
+        meanings = [
+            (spelling, (column, index))
+            for column, (kind, names) in enumerate(self.kinds.items())
+            for index, known in enumerate(names)
+            for spelling in (known, f"{kind}={known}")
+        ]
+        exact = [place for spelling, place in meanings if spelling == name.strip()]
+        return exact or [place for spelling, place in meanings if spelling.lower() == name.strip().lower()]

@@ -90,7 +90,8 @@ def read_folder(
         size: side of the result in pixels; pictures are scaled to cover the square and cropped to its centre.
         workers: decoding threads, 0 for none (Pillow decodes outside the interpreter lock). The result is the same.
         background: what transparent pictures are composited on.
-        max_bad: greatest tolerable share of pictures that cannot be read; up to it they are left out and reported.
+        max_bad: greatest tolerable share of pictures that cannot be read, but always one; they are left out and
+            reported.
         mode: "RGB" or "L" (grey).
 
     Returns:
@@ -122,7 +123,7 @@ def read_folder(
         else:
             images[len(good)] = result
             good.append(names[i])
-    if not good or len(bad) > max_bad * len(names):
+    if not good or len(bad) > max(1, max_bad * len(names)):
         few = "".join(f"\n  {name}: {reason}" for name, reason in bad[:5])
         raise InputError(
             f"{len(bad)} of {len(names)} pictures in {shown(path)} cannot be read:{few}\n"
@@ -238,7 +239,7 @@ def _jsonl_rows(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
                 continue
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{shown(file)}, line {number}: is no JSON: {error}") from error
             if not isinstance(row, dict):
                 raise InputError(f'{shown(file)}, line {number}: expected an object such as {{"file_name": "a.png"}}')

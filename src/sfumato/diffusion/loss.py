@@ -41,7 +41,7 @@ def x0_weight(
 ) -> Tensor:
     """w(λ_t) on ‖x_0 - x̂0‖², for every weighting but "simple" (which depends on the prediction). Shape of `t`, float64.
 
-    eps: SNR (Ho et al. 2020, L_simple) · x0: 1 · v: SNR + 1 where α² + σ² = 1 (Salimans & Ho 2022) ·
+    eps: SNR (Ho et al. 2020, L_simple) · x0: 1 · v: SNR + 1 (Salimans & Ho 2022) ·
     min-snr: min(SNR, γ) (Hang et al. 2023) · soft-min-snr: SNR·γ/(SNR + γ) (Crowson et al. 2024) ·
     p2: SNR/(k + SNR)^γ (Choi et al. 2022) · edm: (σ̃² + σ_data²)/(σ̃·σ_data)² with σ̃ = σ/α (Karras et al. 2022) ·
     vlb: T/2·(SNR(t - 1/T) - SNR(t)) (Kingma et al. 2021, eq. 13), the term of the variational bound at t.
@@ -54,7 +54,7 @@ def x0_weight(
     if weighting == "x0":
         return torch.ones_like(snr)
     if weighting == "v":
-        return x0_weight_factor("v", log_snr, schedule.alpha(t), schedule.sigma(t))
+        return snr + 1
     if weighting == "min-snr":
         return snr.clamp(max=gamma)
     if weighting == "soft-min-snr":
@@ -91,4 +91,4 @@ def output_weight(
         return torch.ones_like(t, dtype=torch.float64)
     t = t.double()
     weight = x0_weight(weighting, schedule, t, **options)
-    return weight / x0_weight_factor(prediction, schedule.log_snr(t), schedule.alpha(t), schedule.sigma(t))
+    return weight / x0_weight_factor(prediction, schedule.log_snr(t))

@@ -35,8 +35,8 @@ def to_x0(prediction: Prediction, output: Tensor, xt: Tensor, alpha: Scale, sigm
         return output
     if prediction == "eps":
         return (xt - sigma * output) / alpha
-    norm = alpha**2 + sigma**2
-    return (alpha / norm) * xt - (sigma / norm) * output
+    square = alpha**2 + sigma**2
+    return (alpha / square) * xt - (sigma / square**0.5) * output
 
 
 def from_x0(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Scale, sigma: Scale) -> Tensor:
@@ -45,7 +45,7 @@ def from_x0(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Scale, sigma
         return x0
     if prediction == "eps":
         return eps
-    return alpha * eps - sigma * x0
+    return (alpha * eps - sigma * x0) / (alpha**2 + sigma**2) ** 0.5
 
 
 def to_eps(x0: Tensor, xt: Tensor, alpha: Scale, sigma: Scale) -> Tensor:
@@ -53,10 +53,8 @@ def to_eps(x0: Tensor, xt: Tensor, alpha: Scale, sigma: Scale) -> Tensor:
     return (xt - alpha * x0) / sigma
 
 
-def x0_weight_factor(prediction: Prediction, log_snr: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """How much larger the squared error of the output is than that of x̂0: SNR for eps, 1 for x0, ((α²+σ²)/σ)² for v."""
+def x0_weight_factor(prediction: Prediction, log_snr: Tensor) -> Tensor:
+    """How much larger the squared error of the output is than that of x̂0: SNR for eps, 1 for x0, SNR + 1 for v."""
     if prediction == "x0":
         return torch.ones_like(log_snr)
-    if prediction == "eps":
-        return torch.exp(log_snr)
-    return ((alpha**2 + sigma**2) / sigma) ** 2
+    return torch.exp(log_snr) + (prediction == "v")

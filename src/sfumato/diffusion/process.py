@@ -50,6 +50,13 @@ class Diffusion:
         alpha, sigma = broadcast(self.schedule.alpha(t), xt), broadcast(self.schedule.sigma(t), xt)
         return to_x0(self.prediction, output, xt, alpha, sigma)
 
+    def network_input(self, xt: Tensor, t: Time) -> Tensor:
+        """x_t/√(α² + σ²), of the spread that a network expects. The same x_t where variance is preserved."""
+        if self.schedule.variance_preserving:
+            return xt
+        alpha, sigma = broadcast(self.schedule.alpha(t), xt), broadcast(self.schedule.sigma(t), xt)
+        return xt / (alpha**2 + sigma**2) ** 0.5
+
     def target(self, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """What the network should put out for this picture and this noise."""
         alpha, sigma = broadcast(self.schedule.alpha(t), x0), broadcast(self.schedule.sigma(t), x0)
@@ -59,5 +66,7 @@ class Diffusion:
         self, output: Tensor, x0: Tensor, t: Tensor, noise: Tensor, weighting: Weighting = "simple", **options: float
     ) -> Tensor:
         """Weighted squared error of each picture, averaged over its values: (N,). Options as in `loss.x0_weight`."""
+        if output.shape != x0.shape:
+            raise InputError(f"the network put out {tuple(output.shape)} for pictures of {tuple(x0.shape)}")
         error = (output - self.target(x0, t, noise)).square().flatten(1).mean(1)
         return output_weight(weighting, self.prediction, self.schedule, t, **options).to(error) * error

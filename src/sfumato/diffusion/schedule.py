@@ -21,7 +21,10 @@ from torch import Tensor
 
 from sfumato.errors import InputError
 
-__all__ = ["NoiseSchedule"]
+__all__ = ["MAX_LOG_SNR", "MAX_STEPS", "NoiseSchedule"]
+
+MAX_LOG_SNR = 700.0
+MAX_STEPS = 100_000
 
 Numbers = float | np.ndarray | Tensor
 
@@ -44,6 +47,10 @@ class NoiseSchedule:
             raise InputError(
                 f"schedule {name!r}: the log-SNR must be finite and fall strictly from step to step (the last may be "
                 "-inf). Two equal neighbours mean that a step adds no noise."
+            )
+        if (np.abs(knots[np.isfinite(knots)]) > MAX_LOG_SNR).any():
+            raise InputError(
+                f"schedule {name!r}: a log-SNR beyond ±{MAX_LOG_SNR:g} is more than float64 can tell apart"
             )
         if knots[-1] == -np.inf and (len(knots) == 1 or not variance_preserving):
             raise InputError(f"schedule {name!r}: zero terminal SNR needs α² + σ² = 1 and at least two steps")
@@ -143,10 +150,9 @@ class NoiseSchedule:
         """α(1)²/σ(1)². What is above zero leaks: training never sees pure noise, sampling starts from it."""
         return math.exp(self.log_snr_knots[-1])
 
-    @property
-    def prior_scale(self) -> float:
-        """Standard deviation of the noise to start sampling from: 1, or σ(1) where α = 1."""
-        return 1.0 if self.variance_preserving else self.sigma(1.0)
+    def prior_scale(self, t: float = 1.0) -> float:
+        """Standard deviation of the noise to start sampling from at t: 1, or σ(t) where α = 1."""
+        return 1.0 if self.variance_preserving else self.sigma(t)
 
     @overload
     def log_snr(self, t: float) -> float: ...
@@ -222,7 +228,7 @@ def _scalar(schedule: NoiseSchedule, formula, value: float) -> float:
 
 def _log_snr(schedule: NoiseSchedule, t: Tensor) -> Tensor:
     if not bool(((t >= 0) & (t <= 1)).all()):
-        raise InputError(f"times lie in [0, 1] (0 is data, 1 is noise), not {_worst(t, 0, 1)}")
+        raise InputError(f"times lie in [0, 1] (0 is data, 1 is noise), not {_outside(t)}")
     knots_t, knots = (k.to(t.device) for k in schedule._knots)
     steps = schedule.steps
     left = torch.searchsorted(knots_t, t.contiguous(), right=True) - 1  # -1 in the first interval
@@ -268,12 +274,11 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -x))
 
 
-def _worst(values: Tensor, low: float, high: float) -> float:
-    bad = values[~((values >= low) & (values <= high))]
-    return bad.flatten()[0].item()
+def _outside(times: Tensor) -> float:
+    return times[~((times >= 0) & (times <= 1))].flatten()[0].item()
 
 
 def _positive(steps: int) -> int:
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise InputError(f"a schedule has a whole number of steps, at least 1, not {steps!r}")
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or not 1 <= steps <= MAX_STEPS:
+        raise InputError(f"a schedule has a whole number of steps from 1 to {MAX_STEPS:,}, not {steps!r}")
     return int(steps)

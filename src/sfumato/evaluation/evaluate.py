@@ -57,7 +57,9 @@ def halves(data: Dataset, limit: int = MAX_PICTURES) -> tuple[np.ndarray, np.nda
     """Two disjoint random sets of equal size, at most `limit` each: (n, H, W, C) uint8."""
     n = min(len(data) // 2, limit)
     if n < 2:
-        raise InputError(f"{data.name} has {len(data)} pictures; a comparison needs at least 4")
+        raise InputError(
+            f"a comparison needs at least 2 pictures on each side; {data.name} has {len(data)}, n is {limit}"
+        )
     order = permutation(len(data), 0, Stream.SPLIT)
     return data.images[np.sort(order[:n])], data.images[np.sort(order[n : 2 * n])]
 
@@ -86,20 +88,13 @@ def evaluate(
         progress: called with the number of samples made.
     """
     request = request or Request()
-    if data.images.shape[1:3] != tuple(request.size or model.spec.size):
-        raise InputError(f"{data.name} has pictures of {data.images.shape[1:3]}, the model makes {model.spec.size}")
-    reference, other = halves(data, n or MAX_PICTURES)
+    made = (*(request.size or model.spec.size), model.network.config.output_channels)
+    if data.images.shape[1:] != made:
+        raise InputError(f"{data.name} has pictures of {data.images.shape[1:]}, the model makes {made}")
+    reference, other = halves(data, MAX_PICTURES if n is None else n)
     n = len(reference)
-    table = model.table(request)
-    samples = model.sample(
-        n,
-        seed=seed,
-        solver=table,
-        guidance_scale=request.guidance_scale,
-        size=request.size,
-        clip=request.clip,
-        progress=progress,
-    )
+    table, rows = model.table(request), model.label_rows(None, range(seed, seed + n))
+    samples = model.make(request, n, seed=seed, label=rows, progress=progress)
     target = features(reference)
     return Score(
         metric=f"FD-{name}",
@@ -109,12 +104,12 @@ def evaluate(
         data=data.name,
         data_fingerprint=data.fingerprint,
         model=model.spec.name,
-        weights=str(model.spec.weights.get("which", "unknown")),
+        weights=model.spec.which_weights,
         seeds=f"{seed}…{seed + n - 1}",
         labels="as in the training data" if model.spec.labels.kinds else "none",
         solver=table.name,
         steps=table.steps,
         network_calls=table.calls,
         spacing=table.spacing,
-        guidance_scale=model.guidance_scale(request),
+        guidance_scale=model.guidance_scale(request, rows),
     )

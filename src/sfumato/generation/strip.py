@@ -21,7 +21,8 @@ def steps_strip(
         uint8 (rows, width, C), the sheet of `Images.grid`. A noisy x_t is cut to the range of pictures for showing.
     """
     request = request or Request()
-    states = [model.start(seeds, request.size), *(step.x for step in model.trajectory(seeds, label, request))]
+    start = model.start(seeds, request.size, float(model.table(request).times[0]))
+    states = [start, *(step.x for step in model.trajectory(seeds, label, request))]
     columns = max(2, min(columns, len(states)))
     moments = np.linspace(0, len(states) - 1, columns).round().astype(int)
     frames = np.stack([to_uint8(states[i].clamp(-1, 1)) for i in moments], axis=1)  # (N, columns, H, W, C)

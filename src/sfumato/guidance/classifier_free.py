@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import InputError
-from sfumato.networks.unet import NO_LABEL
+from sfumato.networks.config import NO_LABEL
 from sfumato.solvers.loop import Denoiser
 
 __all__ = ["ConditionalDenoiser", "classifier_free"]

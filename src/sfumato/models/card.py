@@ -32,12 +32,12 @@ def model_card(spec: ModelSpec) -> str:
             "",
             "## Model",
             "",
-            f"- network: U-Net, {weights.get('parameters', 0):,} parameters, levels {list(spec.network.widths)}, "
-            f"patches of {spec.network.patch}",
+            f"- network: U-Net, {weights.parameters if weights else 0:,} parameters, "
+            f"levels {list(spec.network.widths)}, patches of {spec.network.patch}",
             f"- prediction: {spec.prediction}",
             f"- schedule: {schedule.name}, {schedule.steps} steps"
             + (", zero terminal SNR" if schedule.zero_terminal_snr else ""),
-            f"- weights: {weights.get('which')}, stored as {weights.get('dtype')}",
+            f"- weights: {spec.which_weights}, stored as {weights.dtype if weights else 'nothing'}",
             *(["", "## Labels", "", *labels] if labels else []),
             "",
             "## Data",

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sfumato.conditioning.labels import LabelSet
 from sfumato.diffusion.config import ScheduleConfig
-from sfumato.diffusion.prediction import Prediction, check_prediction
+from sfumato.diffusion.prediction import Prediction
 from sfumato.errors import InputError
 from sfumato.networks.config import UNetConfig
+from sfumato.typed import build
 
-__all__ = ["FORMAT", "ModelSpec"]
+__all__ = ["FORMAT", "ModelSpec", "SamplingDefaults", "WeightFacts"]
 
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """How a model is sampled unless one says otherwise."""
+
+    solver: str = "dpmpp-2m"
+    steps: int = 20
+    spacing: str | None = None
+    guidance_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class WeightFacts:
+    """What is known of the file of weights: "average" or "raw", its number type, count and checksum."""
+
+    which: str
+    dtype: str
+    parameters: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -24,13 +45,13 @@ class ModelSpec:
     Attributes:
         name: short name.
         network, schedule, prediction: what it is.
-        labels: what it can be asked for.
         size: (height, width) it was trained at.
-        sampling: defaults for sampling: solver, steps, spacing, guidance_scale.
+        labels: what it can be asked for.
+        sampling: defaults for sampling.
         training: facts of its training, for the card: pictures, seed, loss …
         data: facts of its data: name, count, fingerprint, source, licence.
         licence: of the weights.
-        weights: facts of the weights: which ("average" or "raw"), dtype, sha256.
+        weights: facts of the weights; none before they are saved.
     """
 
     name: str
@@ -39,53 +60,37 @@ class ModelSpec:
     prediction: Prediction
     size: tuple[int, int]
     labels: LabelSet = field(default_factory=LabelSet)
-    sampling: Mapping[str, Any] = field(default_factory=dict)
+    sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
     training: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     licence: str = "unknown"
-    weights: Mapping[str, Any] = field(default_factory=dict)
+    weights: WeightFacts | None = None
+
+    def __post_init__(self) -> None:
+        if tuple(map(len, self.labels.kinds.values())) != self.network.labels:
+            raise InputError("the labels and the network's label tables differ in number")
+        self.network.check_size(*self.size)
+
+    @property
+    def which_weights(self) -> str:
+        """ "average" or "raw"; "unsaved" before the weights were saved."""
+        return self.weights.which if self.weights else "unsaved"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
-    def from_dict(cls, facts: Mapping[str, Any], where: str) -> ModelSpec:
+    def from_dict(cls, facts: object, where: str) -> ModelSpec:
         """The inverse. Raises `InputError`, beginning with `where`, for what it does not understand."""
-        if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
+        number = facts.get("format") if isinstance(facts, dict) else None
+        if type(number) is not int or number < 1 or not isinstance(facts, dict):
             raise InputError(f"{where}: not the description of a sfumato model (no format number)")
-        if facts["format"] > FORMAT:
+        if number > FORMAT:
             raise InputError(
-                f"{where}: written in format {facts['format']}, but this version reads up to {FORMAT}. Update sfumato."
+                f"{where}: written in format {number}, but this version reads up to {FORMAT}. Update sfumato."
             )
-        facts = {key: value for key, value in facts.items() if key != "format"}
-        try:
-            labels = facts.pop("labels")
-            spec = cls(
-                network=_build(UNetConfig, facts.pop("network")),
-                schedule=_build(ScheduleConfig, facts.pop("schedule")),
-                prediction=check_prediction(facts.pop("prediction")),
-                size=(int(facts["size"][0]), int(facts.pop("size")[1])),
-                labels=LabelSet(
-                    kinds={str(kind): tuple(map(str, names)) for kind, names in labels["kinds"].items()},
-                    counts=tuple((tuple(map(int, row)), int(count)) for row, count in labels["counts"]),
-                    dropout=float(labels["dropout"]),
-                ),
-                **facts,
-            )
-        except InputError:
-            raise
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise InputError(f"{where}: cannot be understood ({type(error).__name__}: {error})") from error
-        if tuple(map(len, spec.labels.kinds.values())) != spec.network.labels:
-            raise InputError(f"{where}: the labels and the network's label tables differ in number")
+        spec = build(cls, {key: value for key, value in facts.items() if key != "format"}, where)
+        if spec.weights is None:
+            raise InputError(f"{where}: weights is missing, the facts and checksum of weights.safetensors")
         return spec
-
-
-def _build(kind: type, facts: Mapping[str, Any]) -> Any:
-    """A flat dataclass from JSON, whose lists become tuples. Unknown keys are an error."""
-    known = {f.name for f in fields(kind)}
-    unknown = sorted(set(facts) - known)
-    if unknown:
-        raise ValueError(f"{kind.__name__} has no {unknown[0]!r}")
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()})

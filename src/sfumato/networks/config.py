@@ -7,7 +7,9 @@ from typing import Literal
 
 from sfumato.errors import InputError
 
-__all__ = ["UNetConfig"]
+__all__ = ["NO_LABEL", "UNetConfig"]
+
+NO_LABEL = -1
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class UNetConfig:
         for width in sorted(attended):
             if self.head_channels and width % self.head_channels:
                 raise InputError(f"network: head_channels {self.head_channels} does not divide the width {width}")
+        if self.time_embedding not in ("shift", "scale-shift"):
+            raise InputError(f"network: time_embedding is 'shift' or 'scale-shift', not {self.time_embedding!r}")
         if self.channels % 2:
             raise InputError(f"network: channels must be even (sine and cosine of the time), not {self.channels}")
 

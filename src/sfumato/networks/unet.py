@@ -5,17 +5,18 @@ Down through the levels, through the middle, and up again; every block on the wa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.errors import InputError
-from sfumato.networks.config import UNetConfig
+from sfumato.networks.config import NO_LABEL, UNetConfig
 from sfumato.networks.layers import Attention, Downsample, ResBlock, Upsample, conv, group_norm, linear, sinusoidal
 
-__all__ = ["NO_LABEL", "TIME_SCALE", "UNet"]
+__all__ = ["TIME_SCALE", "UNet"]
 
-NO_LABEL = -1
 TIME_SCALE = 1000.0  # t in [0, 1] is embedded as 1000·t
 
 
@@ -90,6 +91,29 @@ class UNet(nn.Module):
             group_norm(width, groups), nn.SiLU(), conv(width, config.output_channels * config.patch**2, zero=True)
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_tensors(cls, config: UNetConfig, tensors: Mapping[str, Tensor]) -> UNet:
+        """A network with these weights, in evaluation mode, without gradients. Draws no random numbers.
+
+        Raises:
+            InputError: when tensors are missing, too many, of another shape, or hold NaN or infinity.
+        """
+        with torch.device("meta"):
+            network = cls(config)
+        expected = network.state_dict()
+        missing, surplus = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+        if missing or surplus:
+            what = f"{missing[0]} is missing" if missing else f"there is no place for {surplus[0]}"
+            raise InputError(f"{what} ({len(missing)} tensors missing, {len(surplus)} too many)")
+        for name, value in tensors.items():
+            if value.shape != expected[name].shape:
+                raise InputError(f"{name} has the shape {tuple(value.shape)}, not {tuple(expected[name].shape)}")
+            if not value.isfinite().all():
+                raise InputError(f"{name} holds NaN or infinity")
+        network.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network.eval().requires_grad_(False)
 
     def forward(self, x: Tensor, t: Tensor | float, labels: Tensor | None = None) -> Tensor:
         """Predict.

@@ -33,8 +33,8 @@ def ddim(schedule: NoiseSchedule, times: np.ndarray, *, eta: float = 0.0) -> lis
 
     η = 0 is deterministic; η = 1 is ancestral sampling with the small variance.
     """
-    if not 0 <= eta <= 1:
-        raise InputError(f"eta lies between 0 (deterministic) and 1 (ancestral), not {eta}")
+    if not isinstance(eta, int | float) or not 0 <= eta <= 1:
+        raise InputError(f"eta lies between 0 (deterministic) and 1 (ancestral), not {eta!r}")
     rows = []
     for t, s in _intervals(times):
         alpha, sigma, sigma_t = schedule.alpha(s), schedule.sigma(s), schedule.sigma(t)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from sfumato.errors import DivergedError, InputError
-from sfumato.seeds import Stream, noise_of_steps
+from sfumato.seeds import Stream, check_seed, noise_of_steps
 from sfumato.solvers.table import Table
 
 __all__ = ["Denoiser", "Step", "solve", "steps"]
@@ -45,12 +46,13 @@ def steps(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | Non
     if table.stochastic and (seeds is None or len(seeds) != len(x)):
         given = "none" if seeds is None else len(seeds)
         raise InputError(f"solver {table.name!r} draws fresh noise: {len(x)} pictures need a seed each, got {given}")
+    seeds = None if seeds is None else [check_seed(seed) for seed in seeds]
     step = None
     for step in _walk(denoise, x, table, seeds):
         yield step
     assert step is not None  # a table has at least one row
     if not step.x.isfinite().all():  # looked at once; everything being a function, the way can be walked again
-        bad = next(step for step in _walk(denoise, x, table, seeds) if not step.x.isfinite().all())
+        bad = next((again for again in _walk(denoise, x, table, seeds) if not again.x.isfinite().all()), step)
         raise DivergedError(
             f"a value stopped being finite at network call {bad.i + 1} of {table.calls} (t = {bad.t:.5f}, solver "
             f"{table.name!r}). The network's output there is NaN or infinite: check its weights and its input."
@@ -59,19 +61,17 @@ def steps(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | Non
 
 def _walk(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | None) -> Iterator[Step]:
     fresh = _fresh_noise(table, seeds or (), x)
-    points: list[Tensor] = []  # the latest first, as many as the table looks back
-    pictures: list[Tensor] = []
-    for i, (t, weights_x, weights_d, s) in enumerate(table.program):
+    history: tuple[list[Tensor], list[Tensor]] = ([], [])  # points and pictures, the latest first
+    for i, (t, terms, s) in enumerate(table.program):
         denoised = denoise(x, t)
-        points.insert(0, x)
-        pictures.insert(0, denoised)
-        del points[table.window :], pictures[table.window :]
-        (k, weight), *others = weights_d
-        x = pictures[k] * weight
-        for k, weight in others:
-            x.add_(pictures[k], alpha=weight)
-        for k, weight in weights_x:
-            x.add_(points[k], alpha=weight)
+        for kept, new in zip(history, (x, denoised), strict=True):
+            kept.insert(0, new)
+            del kept[table.window :]
+        total = None
+        for which, k, weight in terms:
+            value = history[which][k]
+            total = value * weight if total is None else total.add_(value, alpha=weight)
+        x = torch.zeros_like(denoised) if total is None else total
         if s:
             x.add_(next(fresh), alpha=s)
         yield Step(i, t, denoised, x)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato.diffusion.schedule import NoiseSchedule
+from sfumato.diffusion.schedule import MAX_LOG_SNR, NoiseSchedule
 from sfumato.errors import InputError, nearest
 from sfumato.solvers.first_order import ddim, ddpm, euler
 from sfumato.solvers.second_order import dpmpp_2m, heun, heun_times
@@ -93,6 +93,8 @@ def get(
         grid = spaced_times(schedule, steps, spacing)
     else:
         spacing, grid = "given", given_times(times)
+    if (schedule.log_snr(grid[grid > 0]) > MAX_LOG_SNR).any():
+        raise InputError(f"the time {grid[grid > 0][-1]:g} is too near to 0: end at 0 itself")
     rows = solver.rows(schedule, grid, **options)
     title = name + "".join(f" {key}={value}" for key, value in options.items())
     return Table.from_rows(title, solver.call_times(grid) if solver.call_times else grid, rows, spacing)

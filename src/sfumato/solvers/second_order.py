@@ -49,8 +49,8 @@ def dpmpp_2m(schedule: NoiseSchedule, times: np.ndarray, *, order: int = 2) -> l
 
         x_s = (σ_s/σ_t)·x_t + α_s·(1 - e^{-h})·((1 + 1/2r)·x̂0_i - 1/2r·x̂0_{i-1}),   r = h_{i-1}/h_i
 
-    First order where there is no past (the first step), where the step is infinite (to t = 0), or with `order` = 1,
-    which is DDIM.
+    First order where there is no past (the first step, and the one after a step from zero SNR, which was infinite),
+    where the step itself is infinite (to t = 0), or with `order` = 1, which is DDIM.
     """
     if order not in (1, 2):
         raise InputError(f"dpmpp-2m has order 2, or 1 on request, not {order!r}")

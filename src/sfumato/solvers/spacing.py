@@ -29,24 +29,24 @@ def _trailing(schedule: NoiseSchedule, steps: int) -> np.ndarray:
 
 def _linspace(schedule: NoiseSchedule, steps: int) -> np.ndarray:
     """Uniform from the last trained step to the first, both visited."""
-    return _down(1.0, 1 / schedule.steps, steps)
+    return np.linspace(1.0, 1 / schedule.steps, steps)
 
 
 def _quadratic(schedule: NoiseSchedule, steps: int) -> np.ndarray:
     """Uniform in √t: denser near the data (Song et al. 2021, section D.2)."""
-    return _down(1.0, schedule.steps**-0.5, steps) ** 2
+    return np.linspace(1.0, schedule.steps**-0.5, steps) ** 2
 
 
 def _log_snr(schedule: NoiseSchedule, steps: int) -> np.ndarray:
     """Uniform in λ (Lu et al. 2022, section 3)."""
     low, high = _log_snr_range(schedule)
-    return _times_of_log_snr(schedule, _down(low, high, steps))
+    return _times_of_log_snr(schedule, np.linspace(low, high, steps))
 
 
 def _karras(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> np.ndarray:
     """Uniform in (σ/α)^{1/ρ}, ρ = 7 (Karras et al. 2022, eq. 5)."""
     low, high = _log_snr_range(schedule)
-    root = _down(np.exp(-low / 2 / rho), np.exp(-high / 2 / rho), steps)
+    root = np.linspace(np.exp(-low / 2 / rho), np.exp(-high / 2 / rho), steps)
     return _times_of_log_snr(schedule, -2 * rho * np.log(root))
 
 
@@ -87,11 +87,6 @@ def given_times(times: Sequence[float] | np.ndarray) -> np.ndarray:
         i = int(rises[0])
         raise InputError(f"times must fall strictly, but {values[i]:g} is followed by {values[i + 1]:g}")
     return values
-
-
-def _down(first: float, last: float, count: int) -> np.ndarray:
-    """`count` evenly spaced numbers from `first` to `last`; a single one is `first`."""
-    return np.linspace(first, last, count)
 
 
 def _log_snr_range(schedule: NoiseSchedule) -> tuple[float, float]:

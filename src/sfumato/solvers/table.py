@@ -32,11 +32,13 @@ class Row(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A row as the loop reads it: Python floats, zeros left out. `x` and `d` hold pairs (k, coefficient)."""
+    """A row as the loop reads it: Python floats, zeros left out.
+
+    A term (which, k, weight) stands for x̂0_{i-k} where `which` is 1, for x_{i-k} where it is 0.
+    """
 
     t: float
-    x: tuple[tuple[int, float], ...]
-    d: tuple[tuple[int, float], ...]
+    terms: tuple[tuple[int, int, float], ...]
     s: float
 
 
@@ -63,7 +65,7 @@ class Table:
 
     def __post_init__(self) -> None:
         for field in ("times", "X", "D", "S"):
-            value = np.array(getattr(self, field), np.float64)
+            value = np.array(getattr(self, field), np.float64) + 0.0  # -0.0 becomes 0.0: equal tables hash equal
             value.flags.writeable = False
             object.__setattr__(self, field, value)
             if not np.isfinite(value).all():
@@ -119,11 +121,11 @@ class Table:
     def program(self) -> tuple[Program, ...]:
         """The rows as the loop reads them."""
 
-        def used(weights: np.ndarray) -> tuple[tuple[int, float], ...]:
-            return tuple((k, float(weight)) for k, weight in enumerate(weights) if weight)
+        def used(which: int, weights: np.ndarray) -> list[tuple[int, int, float]]:
+            return [(which, k, float(weight)) for k, weight in enumerate(weights) if weight]
 
         return tuple(
-            Program(float(t), used(x), used(d), float(s))
+            Program(float(t), (*used(1, d), *used(0, x)), float(s))
             for t, x, d, s in zip(self.times[:-1], self.X, self.D, self.S, strict=True)
         )
 
@@ -139,7 +141,7 @@ class Table:
             facts = json.loads(text)
             arrays = {key: np.array(facts[key], np.float64) for key in ("times", "X", "D", "S")}
             return cls(name=str(facts["name"]), spacing=str(facts["spacing"]), **arrays)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"not a solver table: {error}") from error
 
     def __eq__(self, other: object) -> bool:

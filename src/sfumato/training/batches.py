@@ -62,7 +62,8 @@ class Batches:
             drop_all, mirror, *drop = generator(self.seed, n, Stream.TRAIN_CHOICE, 1).random(2 + labels.shape[1])
             if drop_all < self.label_dropout:
                 labels[row] = -1
-            labels[row, np.asarray(drop) < self.label_dropout] = -1
+            elif len(drop) > 1:
+                labels[row, np.asarray(drop) < self.label_dropout] = -1
             if self.flip and mirror < 0.5:
                 images[row] = images[row, :, ::-1]
         x0 = to_unit(images)

@@ -6,23 +6,27 @@ the header. There is no random state to hold (see `batches`).
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sfumato.errors import InputError
 from sfumato.files import atomic_path
+from sfumato.models.folder import write_tensors
 from sfumato.training.ema import Average
+from sfumato.typed import build
 
-__all__ = ["Position", "Window", "load", "newest", "save"]
+__all__ = ["Position", "Window", "restore", "save"]
 
 FORMAT = 1
+HEADER = "sfumato_checkpoint"
 
 
 @dataclass(frozen=True)
@@ -45,60 +49,92 @@ class Window:
 class Position:
     """Where a run stands."""
 
-    seen: int  # pictures shown so far
-    log_bytes: int  # length of log.jsonl; what lies beyond it is redone
-    window: Window  # what the next line of the log begins with
-    data: str  # fingerprint of the data
-    threads: int  # CPU threads: another number may round sums differently
-    seconds: float  # spent so far, over all sittings
+    seen: int = 0  # pictures shown so far
+    log_bytes: int = 0  # length of log.jsonl; what lies beyond it is redone
+    window: Window = Window()  # what the next line of the log begins with
+    data: str = ""  # fingerprint of the data
+    machine: str = ""  # device, arithmetic, threads, torch: with others, sums may be rounded differently
+    seconds: float = 0.0  # spent so far, over all sittings
 
 
 def save(folder: Path, position: Position, model: nn.Module, average: Average, optimizer: Optimizer, keep: int) -> Path:
-    """Write a checkpoint and remove all but the `keep` newest. Returns its path."""
+    """Write a checkpoint and remove all but the `keep` newest. Returns its path. Raises `OSError` when it cannot be."""
     tensors = _flatten(model, average, optimizer)
     path = folder / f"{position.seen:012d}.safetensors"
-    header = {"sfumato_checkpoint": json.dumps({"format": FORMAT, **asdict(position)})}
+    facts = {"format": FORMAT, "sha256": _digest(tensors), "position": asdict(position)}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
-    for old in _all(folder)[:-keep]:
+        write_tensors(tensors, temporary, {HEADER: json.dumps(facts)})
+    others = [other for other in _all(folder) if other != path]
+    for old in others[: len(others) - (keep - 1)]:
         old.unlink(missing_ok=True)
     return path
 
 
-def newest(folder: Path) -> Path:
-    """The newest checkpoint that can be read; a damaged one is passed over. Raises `InputError` when there is none."""
-    for path in reversed(_all(folder)):
+def restore(
+    folder: Path, model: nn.Module, average: Average, optimizer: Optimizer, say: Callable[[str], None]
+) -> Position:
+    """Go on from the newest checkpoint that is whole; from the beginning where there is none yet.
+
+    A damaged one is passed over: `say` is told, and its file gets the ending .damaged.
+
+    Raises:
+        InputError: when there are checkpoints but none is whole, when they were written by a newer version, or by a run
+            with another network.
+    """
+    paths = _all(folder)
+    for path in reversed(paths):
         try:
-            _position(path)
-        except (SafetensorError, InputError, OSError):
+            position, tensors = _read(path)
+        except _Damaged as error:
+            path.rename(path.with_suffix(".damaged"))
+            say(f"Passed over {path}: {error}. It is kept as {path.with_suffix('.damaged').name}.")
             continue
-        return path
-    raise InputError(f"{folder} holds no checkpoint to resume from. Start without --resume.")
+        _put(tensors, path, model, average, optimizer)
+        return position
+    if paths:
+        raise InputError(f"none of the {len(paths)} checkpoints in {folder} is whole. Start again in another folder.")
+    return Position()
 
 
-def load(path: Path, model: nn.Module, average: Average, optimizer: Optimizer) -> Position:
-    """Put a checkpoint's state into model, average and optimizer; return where the run stood."""
-    position = _position(path)
-    with safe_open(path, framework="pt") as file:
-        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a file, not a dict)
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            value.copy_(_take(stored, f"weights/{name}", value, path))
-        for name, value in average.values.items():
-            value.copy_(_take(stored, f"average/{name}", value, path))
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+class _Damaged(Exception):  # noqa: N818 (a word for `restore`, never shown)
+    pass
+
+
+def _read(path: Path) -> tuple[Position, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})[HEADER])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a file, not a dict)
+        number, digest, position = facts["format"], facts["sha256"], facts["position"]
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _Damaged(f"it cannot be read ({type(error).__name__})") from error
+    if number != FORMAT:
+        raise InputError(f"{path} has the format {number}, this version of sfumato reads {FORMAT}")
+    if _digest(tensors) != digest:
+        raise _Damaged("its content does not match its checksum")
+    try:
+        return build(Position, position, str(path)), tensors
+    except InputError as error:
+        raise _Damaged(str(error)) from error
+
+
+def _put(tensors: dict[str, Tensor], path: Path, model: nn.Module, average: Average, optimizer: Optimizer) -> None:
+    """Copy a checkpoint's tensors to where they belong; each must have a place, and each place its tensor."""
+    places = {f"weights/{name}": value for name, value in model.state_dict().items()}
+    places |= {f"average/{name}": value for name, value in average.values.items()}
     optimizer.state.clear()
-    for i, parameter in enumerate(parameters):
-        prefix = f"optimizer/{i}/"
-        entries = {name.removeprefix(prefix): stored.pop(name) for name in list(stored) if name.startswith(prefix)}
-        for name, value in entries.items():
-            if name == "step":
-                optimizer.state[parameter][name] = value.to(parameter.device)
-            else:
-                optimizer.state[parameter][name] = torch.empty_like(parameter).copy_(value)
-    if stored:
-        raise InputError(f"{path} holds tensors that this run has no place for, such as {next(iter(stored))}")
-    return position
+    for i, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+        if f"optimizer/{i}/step" in tensors:  # AdamW has no state before its first step
+            step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            state = {"step": step, **{name: torch.empty_like(parameter) for name in ("exp_avg", "exp_avg_sq")}}
+            optimizer.state[parameter].update(state)
+            places |= {f"optimizer/{i}/{name}": value for name, value in state.items()}
+    wrong = sorted(set(places) ^ set(tensors)) or sorted(k for k, v in places.items() if v.shape != tensors[k].shape)
+    if wrong:
+        raise InputError(f"{path}: {wrong[0]} does not fit this run. It was started with another network.")
+    with torch.no_grad():
+        for name, value in places.items():
+            value.copy_(tensors[name])
 
 
 def _flatten(model: nn.Module, average: Average, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -110,23 +146,12 @@ def _flatten(model: nn.Module, average: Average, optimizer: Optimizer) -> dict[s
     return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
-def _take(stored: dict[str, Tensor], name: str, like: Tensor, path: Path) -> Tensor:
-    value = stored.pop(name, None)
-    if value is None or value.shape != like.shape:
-        found = "is missing" if value is None else f"has the shape {tuple(value.shape)}, not {tuple(like.shape)}"
-        raise InputError(f"{path}: {name} {found}. The run was started with another network.")
-    return value
-
-
-def _position(path: Path) -> Position:
-    with safe_open(path, framework="pt") as file:
-        header = (file.metadata() or {}).get("sfumato_checkpoint")
-    if header is None:
-        raise InputError(f"{path} is not a checkpoint of sfumato")
-    facts = json.loads(header)
-    if facts.pop("format", None) != FORMAT:
-        raise InputError(f"{path} was written by another version of sfumato, whose checkpoints this one cannot read")
-    return Position(**{**facts, "window": Window(**facts["window"])})
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().data)
+    return digest.hexdigest()
 
 
 def _all(folder: Path) -> list[Path]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sfumato.diffusion.config import ScheduleConfig
 from sfumato.errors import InputError
 from sfumato.networks.config import UNetConfig
 
-__all__ = ["TrainConfig"]
+__all__ = ["TrainConfig", "stored_config"]
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,18 @@ class TrainConfig:
     clip: float = 1.0
     """largest norm of the gradient"""
     accumulate: int = 1
-    """micro-batches a step: less memory, the same step"""
+    """micro-batches a step: less memory, the same step (only dropout masks differ)"""
     ema_halflife: int = 25_000
     """half-life of the averaged weights, in pictures"""
     ema_rampup: float = 0.05
     """the half-life is at most this share of the pictures seen so far"""
     label_dropout: float = 0.1
-    """chance that a picture loses all labels, and that a kind of label is lost alone (for classifier-free guidance)"""
+    """chance that a picture loses all labels, and, of several kinds, each alone (for classifier-free guidance)"""
     flip: bool = False
     """mirror half of the pictures; wrong for letters and clocks"""
 
     device: str = "auto"
-    """cpu, cuda, mps …; auto takes the accelerator if there is one"""
+    """cpu, cuda, mps …; auto: cuda if there is one, else cpu"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 arithmetic on a GPU that has it, else fp32; the weights are always fp32"""
     threads: int = 0
@@ -90,6 +91,8 @@ class TrainConfig:
         for name in at_least_one:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.seed > 2**63 - 1:
+            raise InputError(f"a seed is a whole number from 0 to 2**63 - 1, not {self.seed}")
         for name in ("workers", "warmup", "sample_every", "weight_decay", "threads", "seed"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} cannot be negative; it is {getattr(self, name)}")
@@ -102,3 +105,17 @@ class TrainConfig:
         if self.batch % self.accumulate:
             raise InputError(f"batch {self.batch} cannot be split into {self.accumulate} equal micro-batches")
         self.network.check_size(self.size, self.size)
+
+
+def stored_config(out: Path) -> dict[str, Any]:
+    """config.json of a run's folder. Raises `InputError` when there is none or it cannot be read."""
+    path = out / "config.json"
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{out} holds no run to resume (no config.json). Start without --resume.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(stored, dict):
+        raise InputError(f"{path} is not the config of a run")
+    return stored

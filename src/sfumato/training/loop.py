@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 import time
@@ -13,24 +12,30 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
 from sfumato import seeds
 from sfumato.conditioning.labels import LabelSet
+from sfumato.devices import find_device
+from sfumato.diffusion.loss import check_weighting
+from sfumato.diffusion.prediction import check_prediction
 from sfumato.diffusion.process import Diffusion
-from sfumato.errors import DivergedError, InputError, SfumatoError
+from sfumato.errors import InputError, SfumatoError
 from sfumato.files import check_writable
 from sfumato.models.folder import save_folder
 from sfumato.networks.unet import UNet
 from sfumato.training import checkpoint, run_folder
 from sfumato.training.batches import Batches
-from sfumato.training.checkpoint import Position, Window
+from sfumato.training.checkpoint import Position
 from sfumato.training.config import TrainConfig
 from sfumato.training.ema import Average, decay
 from sfumato.training.preview import preview
 from sfumato.training.progress import Log, Meter, memory_mb
+from sfumato.training.recent import Recent
 
 __all__ = ["learning_rate", "train"]
+
+MAX_TERMINAL_SNR = 0.02  # Stable Diffusion's 0.0047 is known to show; beyond this, what comes out is no picture
 
 
 def train(config: TrainConfig, console: Console | None = None) -> Path:
@@ -51,36 +56,55 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         KeyboardInterrupt: after Ctrl-C, once the state is saved.
     """
     console = console or Console(stderr=True)
-    out = config.out
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    device, autocast = choose_device(config)
-    data = run_folder.prepare(config, console)
-    shape = replace(config.network, in_channels=data.images.shape[3], labels=tuple(map(len, data.kinds.values())))
-    labels = LabelSet.of(data.kinds, data.labels, config.label_dropout)
-    diffusion = Diffusion(config.schedule.build(), config.prediction)
+    device, autocast = choose_arithmetic(config)
+    with run_folder.locked(config.out), torch.random.fork_rng():
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        return _train(config, console, device, autocast)
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_torch_seed(config.seed, 0, seeds.Stream.WEIGHTS))
-        network = UNet(shape).to(device).train()
+
+def _train(config: TrainConfig, console: Console, device: torch.device, autocast: torch.autocast) -> Path:
+    out = config.out
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False)
+
+    diffusion = Diffusion(config.schedule.build(), check_prediction(config.prediction))
+    check_weighting(config.weighting)
+    if diffusion.schedule.terminal_snr > MAX_TERMINAL_SNR:
+        raise InputError(
+            f"the schedule ends at an SNR of {diffusion.schedule.terminal_snr:.2g}: training would never see what "
+            "sampling starts from. Use more steps, another schedule, or --schedule.zero-terminal-snr."
+        )
+    data = run_folder.open_run(config, say)
+    shape = run_folder.network_for(config, data)
+    labels = LabelSet.of(data.kinds, data.labels, config.label_dropout)
+    batches = Batches(data, config.seed, diffusion.schedule.steps, config.label_dropout, config.flip)
+
+    torch.manual_seed(_torch_seed(config.seed, 0, seeds.Stream.WEIGHTS))
+    network = UNet(shape).to(device).train()
     average = Average(network)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
     )
     size = 4 * sum(p.numel() for p in network.parameters())
     check_writable(out, need_bytes=(config.keep + 2) * 4 * size)
-    batches = Batches(data, config.seed, diffusion.schedule.steps, config.label_dropout, config.flip)
 
-    position = Position(0, 0, Window(), data.fingerprint, torch.get_num_threads(), seconds=0.0)
+    position = Position()
     if config.resume:
-        position = checkpoint.load(checkpoint.newest(out / "checkpoints"), network, average, optimizer)
-        run_folder.check_same(position, data, console)
+        position = checkpoint.restore(out / "checkpoints", network, average, optimizer, say)
+    arithmetic = "bf16" if autocast._enabled else "fp32"
+    machine = f"{device.type}, {arithmetic}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    run_folder.check_same(position, data, machine, say)
     if position.seen > config.pictures:
         raise InputError(
             f"the run in {out} has seen {position.seen:,} pictures, more than the {config.pictures:,} asked for"
         )
     spec = run_folder.model_spec(config, data, labels, shape)
+    run_folder.record(config)
     log = Log(out / "log.jsonl", position.log_bytes)
+    if log.missing:
+        say(f"Note: {log.missing} bytes of {out / 'log.jsonl'} are gone; it goes on from here.")
     meter = Meter(config.pictures, position.seen, console)
     started = time.monotonic() - position.seconds
     seen, recent = position.seen, Recent(out, position.window)
@@ -89,16 +113,10 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         """A checkpoint, and the model as it is now, from the averaged weights."""
         seconds = time.monotonic() - started
         window = recent.look(batches)  # never save what was not looked at
-        position = Position(seen, log.length, window, data.fingerprint, torch.get_num_threads(), round(seconds, 1))
-        try:
-            checkpoint.save(out / "checkpoints", position, network, average, optimizer, config.keep)
-            facts = {**spec.training, "pictures": seen, "seconds": round(seconds)}
-            save_folder(out / "model", replace(spec, training=facts), average.values, "average")
-        except OSError as error:
-            raise SfumatoError(
-                f"{out}: the checkpoint at {seen:,} pictures could not be written: {error.strerror or error}. The one "
-                f"before is whole. Make room, then go on with: sfumato train --out {out} --resume"
-            ) from error
+        now = Position(seen, log.settle(), window, data.fingerprint, machine, round(seconds, 1))
+        checkpoint.save(out / "checkpoints", now, network, average, optimizer, config.keep)
+        facts = {**spec.training, "pictures": seen, "seconds": round(seconds)}
+        save_folder(out / "model", replace(spec, training=facts), average.values, "average")
 
     def every(interval: int, last: int) -> bool:
         """Whether a multiple of `interval` lies in (last, seen]."""
@@ -119,7 +137,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
                 x0, eps = batch.x0.to(device), batch.noise.to(device)
                 xt = diffusion.noisy(x0, batch.t, eps)
                 with autocast:
-                    output = network(xt, batch.t, batch.labels.to(device))
+                    output = network(diffusion.network_input(xt, batch.t), batch.t, batch.labels.to(device))
                 losses = diffusion.loss(output.float(), x0, batch.t, eps, config.weighting)
                 partial = losses.sum() / count
                 partial.backward()
@@ -132,23 +150,23 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
             recent.add(before, count, loss, norm)
 
             finished = seen == config.pictures
-            if every(config.log_every, before) or finished:
-                window = recent.take(batches)
-                meter.report(seen, window.mean)
-                facts = {"loss": window.mean, "grad_norm": window.largest, "lr": lr}
-                log.write(pictures=seen, **facts, rate=meter.rate, memory_mb=memory_mb())
-            if every(config.sample_every, before) or finished:
-                preview(spec, network, average, out / "samples" / f"{seen:012d}.png")
-            if every(config.checkpoint_every, before) or finished or stop.is_set():
-                save()
+            with _disk_errors(out, seen):
+                if every(config.log_every, before) or finished:
+                    window = recent.take(batches)
+                    meter.report(seen, window.mean)
+                    facts = {"loss": window.mean, "grad_norm": window.largest, "lr": lr}
+                    log.write(pictures=seen, **facts, rate=meter.rate, memory_mb=memory_mb())
+                if every(config.sample_every, before) or (finished and config.sample_every):
+                    recent.look(batches)
+                    preview(spec, network, average, out / "samples" / f"{seen:012d}.png")
+                if every(config.checkpoint_every, before) or finished or stop.is_set():
+                    save()
             if stop.is_set() and not finished:
-                console.print(
-                    f"Stopped and saved at {seen:,} pictures. Go on with: sfumato train --out {out} --resume",
-                    soft_wrap=True,
-                )
+                say(f"Stopped and saved at {seen:,} pictures. Go on with: sfumato train --out {out} --resume")
                 raise KeyboardInterrupt
         if position.seen == config.pictures:  # nothing was left to do, but the model may have gone unwritten
-            save()
+            with _disk_errors(out, seen):
+                save()
     return out / "model"
 
 
@@ -159,60 +177,27 @@ def learning_rate(config: TrainConfig, seen: int) -> float:
     return config.lr * min(1.0, rise, fall)
 
 
-def choose_device(config: TrainConfig) -> tuple[torch.device, torch.autocast]:
+def choose_arithmetic(config: TrainConfig) -> tuple[torch.device, torch.autocast]:
     """The device, and the arithmetic on it: bf16 where it is asked for, or where a GPU has it."""
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used here: {error}") from error
+    if config.precision not in ("auto", "fp32", "bf16"):
+        raise InputError(f"precision is auto, fp32 or bf16, not {config.precision!r}")
+    device = find_device(config.device)
     half = config.precision == "bf16" or (
         config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
     )
     return device, torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
 
 
-class Recent:
-    """Loss and gradient norm since the last line of the log, left on the device so that no step waits for them."""
-
-    def __init__(self, out: Path, window: Window) -> None:
-        self._out, self._window = out, window
-        self._steps: list[tuple[int, int]] = []
-        self._values: list[Tensor] = []
-
-    def add(self, seen: int, count: int, loss: Tensor, norm: Tensor) -> None:
-        self._steps.append((seen, count))
-        self._values.append(torch.stack([loss, norm]))
-
-    def look(self, batches: Batches) -> Window:
-        """What there was since the last line of the log.
-
-        Raises `DivergedError` naming the first step whose numbers are not finite, and the pictures in it.
-        """
-        values = torch.stack(self._values).tolist() if self._values else []
-        for (seen, count), (loss, norm) in zip(self._steps, values, strict=True):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise DivergedError(self._explain(seen, loss, norm, batches.at(seen, count).pictures.tolist()))
-            self._window = self._window.with_step(loss, norm, count)
-        self._steps.clear()
-        self._values.clear()
-        return self._window
-
-    def take(self, batches: Batches) -> Window:
-        """As `look`, and begin anew."""
-        window, self._window = self.look(batches), Window()
-        return window
-
-    def _explain(self, seen: int, loss: float, norm: float, index: list[int]) -> str:
-        shown = ", ".join(map(str, index[:16])) + (" …" if len(index) > 16 else "")
-        return (
-            f"training broke down at the step after {seen:,} pictures: loss {loss}, gradient norm {norm}. Its batch "
-            f"holds the pictures number {shown} of the data. The last checkpoint in {self._out / 'checkpoints'} is "
-            "good. Lower --lr or --clip, or look at those pictures, then go on with --resume."
-        )
+@contextmanager
+def _disk_errors(out: Path, seen: int) -> Iterator[None]:
+    """A disk that is full or gone, told with what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        raise SfumatoError(
+            f"{out}: could not be written to at {seen:,} pictures: {error.strerror or error}. The last checkpoint is "
+            f"whole. Make room, then go on with: sfumato train --out {out} --resume"
+        ) from error
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sfumato.generation.model import Model
+from sfumato.generation.model import MARK, Model
 from sfumato.images import save_png
 from sfumato.models.spec import ModelSpec
 from sfumato.networks.unet import UNet
@@ -16,7 +16,6 @@ __all__ = ["preview"]
 def preview(spec: ModelSpec, network: UNet, average: Average, path: Path, n: int = 25) -> None:
     """Sample seeds 0 … n-1 from the averaged weights and save the grid. The network is left as it was."""
     device = next(network.parameters()).device
-    averaged = UNet(network.config)
-    averaged.load_state_dict(average.values)
-    images = Model(spec, averaged.eval(), device).sample(n, seed=0)
-    save_png(path, images.grid())
+    tensors = {name: value.clone() for name, value in average.values.items()}
+    images = Model(spec, UNet.from_tensors(network.config, tensors), device).sample(n, seed=0)
+    save_png(path, images.grid(), MARK)

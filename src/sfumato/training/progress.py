@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -20,15 +22,17 @@ class Log:
 
     def __init__(self, path: Path, length: int) -> None:
         self._file = open(path, "ab")  # noqa: SIM115 (closed on leaving)
-        self._file.truncate(length)
-        self._file.seek(length)
+        self.missing = max(0, length - self._file.tell())  # bytes that a checkpoint knew of and that are gone
+        self._file.truncate(length - self.missing)
+        self._file.seek(0, os.SEEK_END)
 
     def write(self, **facts: object) -> None:
         self._file.write(json.dumps(facts).encode() + b"\n")
         self._file.flush()
 
-    @property
-    def length(self) -> int:
+    def settle(self) -> int:
+        """Make what was written durable; return the length, for a checkpoint to remember."""
+        os.fsync(self._file.fileno())
         return self._file.tell()
 
     def __enter__(self) -> Log:
@@ -50,6 +54,7 @@ class Meter:
 
     def __init__(self, total: int, seen: int, console: Console) -> None:
         self._total, self._first, self._console = total, seen, console
+        self.rate = 0.0  # pictures a second in this sitting
         self._started = time.monotonic()
         self._bar = None
         if console.is_terminal:
@@ -72,26 +77,21 @@ class Meter:
         if self._bar:
             self._bar.stop()
 
-    @property
-    def rate(self) -> float:
-        """Pictures a second in this sitting."""
-        return self._rate
-
-    _rate = 0.0
-
     def report(self, seen: int, loss: float) -> None:
         """Show a new state."""
         spent = time.monotonic() - self._started
-        self._rate = (seen - self._first) / max(spent, 1e-9)
-        facts = f"loss {loss:.4f}  {self._rate:.1f} pictures/s  {memory_mb():.0f} MB"
+        self.rate = (seen - self._first) / max(spent, 1e-9)
+        facts = f"loss {loss:.4f}  {self.rate:.1f} pictures/s  {memory_mb():.0f} MB"
         if self._bar:
             self._bar.update(self._task, completed=seen, description=facts)
         else:
-            left = (self._total - seen) / max(self._rate, 1e-9)
+            left = (self._total - seen) / max(self.rate, 1e-9)
             self._console.print(f"{seen:>10,}/{self._total:,}  {facts}  {left / 60:.1f} min left", highlight=False)
 
 
 def memory_mb() -> float:
-    """Largest resident memory of this process so far, in MB."""
+    """Largest memory so far, in MB: of the GPU where there is one in use, else of this process."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)

@@ -4,12 +4,15 @@ samples/ and model/."""
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from sfumato._version import __version__
 from sfumato.conditioning.labels import LabelSet
@@ -18,47 +21,49 @@ from sfumato.data.pack import read_pack, write_pack
 from sfumato.data.sources import open_data
 from sfumato.errors import InputError
 from sfumato.files import check_writable, write_text
-from sfumato.models.spec import ModelSpec
+from sfumato.models.spec import ModelSpec, SamplingDefaults
 from sfumato.networks.config import UNetConfig
 from sfumato.training.checkpoint import Position
-from sfumato.training.config import TrainConfig
+from sfumato.training.config import TrainConfig, stored_config
 
-__all__ = ["check_same", "model_spec", "prepare", "stored_config"]
+__all__ = ["check_same", "locked", "model_spec", "network_for", "open_run", "record"]
 
-# what may differ when a run goes on: how long, how fast and how talkative, not what is learned
-FREE = {
-    "out",
-    "pictures",
-    "workers",
-    "resume",
-    "device",
-    "threads",
-    "log_every",
-    "checkpoint_every",
-    "sample_every",
-    "keep",
-}
+# what may differ when a run goes on: where, how fast and how talkative …
+FREE = {"out", "workers", "resume", "device", "threads", "log_every", "checkpoint_every", "sample_every", "keep"}
+# … and what changes what is learned, but is a decision that one makes on the way
+DECIDED = {"pictures", "lr", "clip"}
 
 
-def prepare(config: TrainConfig, console: Console) -> Dataset:
-    """Open the run's folder and its data. Raises `InputError` when the folder holds another run."""
-    config_file = config.out / "config.json"
-    present = to_plain(config)
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold a run's folder: a second process that wants it gets an `InputError`. The lock ends with the process."""
+    check_writable(out, need_bytes=0)
+    with open(out / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"another process is training in {out}. Wait for it, or choose another folder.") from error
+        yield
+
+
+def open_run(config: TrainConfig, say: Callable[[str], None]) -> Dataset:
+    """The data of a new run or of one that goes on. Raises `InputError` when the folder holds another run, or none."""
     if config.resume:
-        stored = json.loads(stored_config(config.out))
+        stored, present = stored_config(config.out), to_plain(config)
         changed = [key for key in present if key not in FREE and present[key] != stored.get(key)]
-        if changed:
-            key = changed[0]
-            raise InputError(
-                f"--resume goes on with the same run, but {key} was {stored.get(key)!r} and now is {present[key]!r}. "
-                "Leave it out, or start a new run in another folder."
-            )
-    elif config_file.exists():
+        for key in changed:
+            if key not in DECIDED:
+                raise InputError(
+                    f"--resume goes on with the same run, but {key} was {stored.get(key)!r} and now is "
+                    f"{present[key]!r}. Leave it out, or start a new run in another folder."
+                )
+            was, now = stored.get(key), present[key]
+            say(f"Note: {key} was {was} and now is {now}. From where that takes effect, it is another run.")
+    elif (config.out / "config.json").exists():
         raise InputError(
             f"{config.out} already holds a run. Go on with it: sfumato train --out {config.out} --resume. "
             "Or choose another folder."
         )
-    check_writable(config.out, need_bytes=0)
     packed = config.out / "data.safetensors"
     if packed.exists() and config.resume:
         data = read_pack(packed)
@@ -67,29 +72,35 @@ def prepare(config: TrainConfig, console: Console) -> Dataset:
         if Path(config.data).is_dir():
             write_pack(data, packed)
             data = read_pack(packed)
-    console.print(
-        f"{data.name}: {len(data):,} pictures of {data.images.shape[2]}x{data.images.shape[1]}", highlight=False
-    )
-    if not config.resume:
-        write_text(config_file, json.dumps(present, indent=1) + "\n")
+    say(f"{data.name}: {len(data):,} pictures of {data.images.shape[2]}x{data.images.shape[1]}")
     return data
 
 
-def stored_config(out: Path) -> str:
-    """config.json of a run. Raises `InputError` when there is none."""
-    try:
-        return (out / "config.json").read_text("utf-8")
-    except OSError as error:
-        raise InputError(f"{out} holds no run to resume (no config.json). Start without --resume.") from error
+def record(config: TrainConfig) -> None:
+    """Write config.json: from now on the folder holds this run, with these options."""
+    write_text(config.out / "config.json", json.dumps(to_plain(config), indent=1) + "\n")
 
 
-def check_same(position: Position, data: Dataset, console: Console) -> None:
-    """Refuse other data; warn of another number of threads, which may round sums differently."""
-    if position.data != data.fingerprint:
+def network_for(config: TrainConfig, data: Dataset) -> UNetConfig:
+    """The network's shape with the channels and labels of the data. `InputError` when the config says otherwise."""
+    channels, labels = data.images.shape[3], tuple(map(len, data.kinds.values()))
+    asked = config.network
+    for name, value, actual in [
+        ("in_channels", asked.in_channels, {UNetConfig().in_channels, channels}),
+        ("out_channels", asked.out_channels, {None, channels}),
+        ("labels", asked.labels, {(), labels}),
+    ]:
+        if value not in actual:
+            raise InputError(f"network.{name} is {value}, but the data has {channels} channels and labels {labels}")
+    return replace(asked, in_channels=channels, out_channels=None, labels=labels)
+
+
+def check_same(position: Position, data: Dataset, machine: str, say: Callable[[str], None]) -> None:
+    """Refuse other data; say so when the machine differs, which may round sums differently."""
+    if position.data not in ("", data.fingerprint):
         raise InputError("the data is not what this run was started with (its fingerprint differs)")
-    threads = torch.get_num_threads()
-    if position.threads != threads:
-        console.print(f"Note: {threads} CPU threads now, {position.threads} before: not bit for bit the same run.")
+    if position.machine not in ("", machine):
+        say(f"Note: now on {machine}, before on {position.machine}. Not bit for bit the same run.")
 
 
 def model_spec(config: TrainConfig, data: Dataset, labels: LabelSet, network: UNetConfig) -> ModelSpec:
@@ -112,7 +123,7 @@ def model_spec(config: TrainConfig, data: Dataset, labels: LabelSet, network: UN
         prediction=config.prediction,
         size=(height, width),
         labels=labels,
-        sampling={"solver": "dpmpp-2m", "steps": 20, "spacing": "log-snr", "guidance_scale": 1.0},
+        sampling=SamplingDefaults(spacing="log-snr"),
         training=facts,
         data={
             "name": data.name,

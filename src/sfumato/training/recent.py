@@ -1,0 +1,57 @@
+"""Loss and gradient norm of the latest steps: where a number that is not finite is found, and named."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sfumato.errors import DivergedError
+from sfumato.training.batches import Batches
+from sfumato.training.checkpoint import Window
+
+__all__ = ["Recent"]
+
+
+class Recent:
+    """Loss and gradient norm since the last line of the log, left on the device so that no step waits for them."""
+
+    def __init__(self, out: Path, window: Window) -> None:
+        self._out, self._window = out, window
+        self._steps: list[tuple[int, int]] = []
+        self._values: list[Tensor] = []
+
+    def add(self, seen: int, count: int, loss: Tensor, norm: Tensor) -> None:
+        self._steps.append((seen, count))
+        self._values.append(torch.stack([loss, norm]))
+
+    def look(self, batches: Batches) -> Window:
+        """What there was since the last line of the log.
+
+        Raises `DivergedError` naming the first step whose numbers are not finite, and the pictures in it.
+        """
+        values = torch.stack(self._values).tolist() if self._values else []
+        for (seen, count), (loss, norm) in zip(self._steps, values, strict=True):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise DivergedError(self._explain(seen, loss, norm, batches.at(seen, count).pictures.tolist()))
+            self._window = self._window.with_step(loss, norm, count)
+        self._steps.clear()
+        self._values.clear()
+        return self._window
+
+    def take(self, batches: Batches) -> Window:
+        """As `look`, and begin anew."""
+        window, self._window = self.look(batches), Window()
+        return window
+
+    def _explain(self, seen: int, loss: float, norm: float, index: list[int]) -> str:
+        shown = ", ".join(map(str, index[:16])) + (" …" if len(index) > 16 else "")
+        saved = any((self._out / "checkpoints").glob("*.safetensors"))
+        return (
+            f"training broke down at the step after {seen:,} pictures: loss {loss}, gradient norm {norm}. Its batch "
+            f"holds the pictures number {shown} of the data. Look at those, or go on with a lower --lr or --clip: "
+            f"sfumato train --out {self._out} --resume --lr …; "
+            + ("the last checkpoint is from before the trouble." if saved else "there is no checkpoint yet.")
+        )
