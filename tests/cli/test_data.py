@@ -28,6 +28,18 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+def test_check_verifies_a_pack(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "p.safetensors"
+    Pack(str(photos), file, size=8).run()
+    Check(file).run()
+    assert "whole, 2 pictures" in capsys.readouterr().out
+    content = bytearray(file.read_bytes())
+    content[-40] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError):
+        Check(file).run()
+
+
 def test_check(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Check(photos).run()
     assert "2 usable pictures" in capsys.readouterr().out

@@ -43,6 +43,12 @@ def test_a_run_leaves_what_it_promises(tmp_path, data):
     assert "12 pictures" in (folder / "README.md").read_text()
 
 
+def test_takes_paths_and_texts_alike(tmp_path, data):
+    cfg = replace(config(data, tmp_path / "run", pictures=4), data=data, out=str(tmp_path / "run"))  # type: ignore[arg-type]
+    assert (cfg.data, cfg.out) == (str(data), tmp_path / "run")
+    assert train(cfg, QUIET) == tmp_path / "run" / "model"
+
+
 def test_learns_what_the_pictures_show(tmp_path, data):
     """Red pictures are red and blue ones blue after a short run."""
     out = tmp_path / "run"

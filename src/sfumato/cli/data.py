@@ -18,7 +18,7 @@ class Check:
     """Decode every picture of a folder once and report what is broken, huge, tiny, twice there or odd."""
 
     path: Positional[Path]
-    """Folder of pictures; its sub-folders are searched too."""
+    """Folder of pictures, its sub-folders included; or a packed file, whose checksums are verified."""
 
     workers: int = 0
     """Decoding threads; 0 for none."""
@@ -26,7 +26,11 @@ class Check:
     def run(self) -> None:
         """Print the report; `SfumatoError` at the end if not every picture can be used."""
         from sfumato.data.check import check_folder
+        from sfumato.data.pack import verify_pack
 
+        if self.path.is_file():
+            print(f"{self.path}: whole, {len(verify_pack(self.path))} pictures")
+            return
         report = check_folder(self.path, workers=self.workers)
         print(report.text())
         if not report.ok:

@@ -176,6 +176,8 @@ def list_files(folder: Path) -> list[str]:
 
 def in_order(work: Callable[[In], Out], items: Iterable[In], workers: int) -> Iterator[Out]:
     """`work` on each item, by `workers` threads (0: by the caller's), the results in the order of the items."""
+    if workers < 0:
+        raise InputError(f"workers cannot be negative; it is {workers}")
     if workers == 0:
         yield from map(work, items)
         return

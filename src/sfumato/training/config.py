@@ -31,7 +31,7 @@ class TrainConfig:
     seed: int = 0
     """decides initial weights, order, noise, times and augmentation"""
     workers: int = 0
-    """parallel decoders when a folder is read; 0 chooses; the result is the same for any number"""
+    """decoding threads when a folder is read, 0 for none; the result is the same for any number"""
     resume: bool = False
     """go on with the run in OUT from its last checkpoint"""
 
@@ -78,6 +78,9 @@ class TrainConfig:
     """checkpoints kept"""
 
     def __post_init__(self) -> None:
+        for name, kind in (("data", str), ("out", Path)):
+            if isinstance(getattr(self, name), str | Path):  # not the command line's mark for "still to be given"
+                object.__setattr__(self, name, kind(getattr(self, name)))
         at_least_one = (
             "size",
             "pictures",
