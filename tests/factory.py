@@ -20,7 +20,7 @@ from sfumato.training.config import TrainConfig
 NETWORK = UNetConfig(channels=8, multipliers=(1, 2), attention_levels=(1,), head_channels=8, groups=4)
 LABELS = LabelSet(
     kinds={"group": ("food", "animals"), "style": ("noto", "fluent", "flat")},
-    counts=(((0, 0), 3), ((1, 2), 1)),
+    counts=(((0, 0), 6), ((1, 2), 1), ((1, 1), 1)),
     dropout=0.1,
 )
 QUIET = Console(quiet=True)

@@ -44,6 +44,14 @@ def test_a_name_of_two_kinds_must_say_which():
         labels.resolve("x")
 
 
+def test_what_training_never_saw_cannot_be_asked_for():
+    labels = LabelSet({"k": ("a", "b", "c")}, counts=(((0,), 5), ((2,), 1), ((-1,), 1)))
+    assert labels.seen == {"k": ("a", "c")}
+    assert labels.resolve("c") == [2]
+    with pytest.raises(InputError, match=r"no label 'b'\. Known: a, c"):
+        labels.resolve("b")
+
+
 def test_counts_combinations_and_describes_them():
     labels = LabelSet.of({"k": ("a", "b")}, np.array([[1], [0], [1], [-1]]), 0.2)
     assert dict(labels.counts) == {(-1,): 1, (0,): 1, (1,): 2}

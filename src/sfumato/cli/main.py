@@ -41,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SfumatoError as error:
         print(f"sfumato: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # the reader went away, as `head` does
+        sys.stderr.close()
+        return 0
     except OSError as error:
-        if isinstance(error, BrokenPipeError):  # the reader went away, as `head` does
-            sys.stderr.close()
-            return 0
         print(f"sfumato: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

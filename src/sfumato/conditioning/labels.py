@@ -48,6 +48,14 @@ class LabelSet:
         rows, counts = np.unique(labels, axis=0, return_counts=True)
         return cls(dict(kinds), tuple((tuple(map(int, r)), int(c)) for r, c in zip(rows, counts, strict=True)), dropout)
 
+    @property
+    def seen(self) -> dict[str, tuple[str, ...]]:
+        """The names that can be asked for: those that occur in the training data."""
+        return {
+            kind: tuple(name for index, name in enumerate(names) if self._occurs(column, index))
+            for column, (kind, names) in enumerate(self.kinds.items())
+        }
+
     def resolve(self, label: str | Sequence[str]) -> list[int]:
         """Names to a row of K indices, -1 for a kind that is not named.
 
@@ -57,7 +65,8 @@ class LabelSet:
                 between names that differ in nothing else.
 
         Raises:
-            InputError: for a name that no kind has (the nearest is named), or two names of one kind.
+            InputError: for a name that no kind has or that training never saw (the nearest is named), or two names of
+                one kind.
         """
         words = [label] if isinstance(label, str) else list(label)
         names = [name for word in words for name in ([word] if self._find(word) else word.split(","))]
@@ -103,7 +112,7 @@ class LabelSet:
         kind, _, bare = name.partition("=")
         if bare and kind not in self.kinds:
             raise InputError(f"label {name!r}: no kind {kind!r}. {nearest(kind, self.kinds)}")
-        known = [n for k, names in self.kinds.items() if not bare or k == kind for n in names]
+        known = [n for k, names in self.seen.items() if not bare or k == kind for n in names]
         raise InputError(f"no label {name!r}. {nearest(bare or name, known)}")
 
     def _find(self, name: str) -> list[tuple[int, int]]:
@@ -112,7 +121,11 @@ class LabelSet:
             (spelling, (column, index))
             for column, (kind, names) in enumerate(self.kinds.items())
             for index, known in enumerate(names)
+            if self._occurs(column, index)
             for spelling in (known, f"{kind}={known}")
         ]
         exact = [place for spelling, place in meanings if spelling == name.strip()]
         return exact or [place for spelling, place in meanings if spelling.lower() == name.strip().lower()]
+
+    def _occurs(self, column: int, index: int) -> bool:
+        return not self.counts or any(row[column] == index for row, _ in self.counts)

@@ -11,7 +11,7 @@ def model_card(spec: ModelSpec) -> str:
     """Markdown for people: what it is, what it was made from, what it is for."""
     data, training, weights = spec.data, spec.training, spec.weights
     schedule = spec.schedule
-    labels = [f"- {kind}: {', '.join(names)}" for kind, names in spec.labels.kinds.items()]
+    labels = [f"- {kind}: {', '.join(names)}" for kind, names in spec.labels.seen.items()]
     facts = [f"- {key.replace('_', ' ')}: {value}" for key, value in training.items() if value not in (None, "")]
     height, width = spec.size
     return "\n".join(
