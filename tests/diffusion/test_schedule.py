@@ -89,7 +89,7 @@ def test_edm_spans_its_range():
     assert schedule.sigma(1 / 11) == pytest.approx(0.01)
     assert schedule.sigma(1.0) == pytest.approx(50.0)
     assert schedule.sigma(6 / 11) == pytest.approx(((0.01**0.2 + 50**0.2) / 2) ** 5)
-    assert schedule.prior_scale == pytest.approx(50.0)
+    assert schedule.prior_scale() == pytest.approx(50.0)
 
 
 def test_between_steps_log_snr_is_linear():

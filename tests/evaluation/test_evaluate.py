@@ -44,7 +44,7 @@ def test_halves_are_disjoint_and_fixed():
     assert len(one) == len(other) == 20
     assert not {p.tobytes() for p in one} & {p.tobytes() for p in other}
     assert np.array_equal(one, halves(dataset())[0])
-    with pytest.raises(InputError, match="at least 4"):
+    with pytest.raises(InputError, match="at least 2 pictures on each side; noise has 3"):
         halves(dataset(3))
 
 
