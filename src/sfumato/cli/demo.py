@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sfumato.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Demo"]
 
@@ -74,11 +78,17 @@ class Demo:
         )
         minutes = (time.perf_counter() - started) / 60
         fresh = load(run)
-        save_png(self.out / "fresh.png", fresh.sample(64, seed=0).grid(), MARK)
+        save_png(self.out / "fresh.png", _larger(fresh.sample(64, seed=0).grid()), MARK)
         print(f"   {minutes:.1f} minutes; 64 samples of it: fresh.png")
 
         real = open_data(self.data, size=self.size)
-        save_png(self.out / "real.png", Images(real.images[np.linspace(0, len(real) - 1, 64).astype(int)]).grid())
-        save_png(self.out / "fresh-steps.png", steps_strip(fresh, range(8), columns=3), MARK)
+        some = real.images[np.linspace(0, len(real) - 1, 64).astype(int)]
+        save_png(self.out / "real.png", _larger(Images(some).grid()))
+        save_png(self.out / "fresh-steps.png", _larger(steps_strip(fresh, range(8), columns=3)), MARK)
         print("3. Noise, halfway and end of eight of them side by side: fresh-steps.png (the real ones: real.png)")
         print(f"All results: {self.out.resolve()}")
+
+
+def _larger(sheet: np.ndarray) -> np.ndarray:
+    """Four times the size, pixel by pixel: pictures of 16x16 are too small to look at."""
+    return sheet.repeat(4, axis=0).repeat(4, axis=1)
