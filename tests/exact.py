@@ -35,6 +35,47 @@ class Gaussian:
         return centre_s + (x - centre_t) * (var_s / var_t) ** 0.5
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """Data from Σ weight·N(mean, std²) in every coordinate, independently. Nothing about it is linear."""
+
+    schedule: NoiseSchedule
+    weights: tuple[float, ...] = (0.3, 0.7)
+    means: tuple[float, ...] = (-0.8, 0.5)
+    stds: tuple[float, ...] = (0.4, 0.3)
+
+    def parts(self, t: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights, means and standard deviations of the parts of x_t."""
+        weights, means, stds = (torch.tensor(v, dtype=torch.float64) for v in (self.weights, self.means, self.stds))
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        return weights, alpha * means, (alpha**2 * stds**2 + sigma**2).sqrt()
+
+    def denoise(self, x: Tensor, t: float) -> Tensor:
+        """E[x_0 | x_t]: each part's, by the part's share in x_t."""
+        weights, means, stds = self.parts(t)
+        alpha = self.schedule.alpha(t)
+        z = (x[..., None] - means) / stds
+        share = torch.softmax(weights.log() - stds.log() - z**2 / 2, -1)
+        prior = torch.tensor(self.stds, dtype=torch.float64)
+        each = torch.tensor(self.means, dtype=torch.float64) + alpha * prior**2 / stds * z
+        return (share * each).sum(-1)
+
+    def quantile(self, x: Tensor, t: float) -> Tensor:
+        """P(x_t ≤ x)."""
+        weights, means, stds = self.parts(t)
+        return (weights * torch.special.ndtr((x[..., None] - means) / stds)).sum(-1)
+
+    def flow(self, x: Tensor, t: float, s: float) -> Tensor:
+        """The probability-flow ODE from t to s: in one dimension it keeps the quantile. Found by bisection."""
+        wanted = self.quantile(x, t)
+        low, high = torch.full_like(x, -1e3), torch.full_like(x, 1e3)
+        for _ in range(80):
+            middle = (low + high) / 2
+            below = self.quantile(middle, s) < wanted
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return (low + high) / 2
+
+
 SCHEDULES = {
     "linear": NoiseSchedule.linear(),
     "scaled-linear": NoiseSchedule.scaled_linear(),

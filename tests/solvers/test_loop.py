@@ -61,7 +61,7 @@ def test_earlier_steps_are_not_overwritten_by_later_ones():
 
 def test_a_row_may_be_fresh_noise_alone():
     table = solvers.Table.from_rows(
-        "churn", [1.0, 0.5, 0.5, 0.0], [Row([0], [1]), Row([0], [0], 1.0), Row([0], [0])], "own"
+        "churn", [Row(1.0, [0], [1]), Row(0.5, [0], [0], 1.0), Row(0.5, [0], [0])], 0.0, 3, "own"
     )
     seen = list(solvers.steps(denoise, noise([1], (4,)), table, seeds=[1]))
     assert torch.equal(seen[1].x, noise([1], (4,), Stream.STEP, 1))
@@ -80,7 +80,7 @@ def test_a_stochastic_solver_needs_a_seed_for_each_picture(seeds):
 
 
 def test_nan_is_told_with_step_and_time():
-    table = solvers.get("ddim", GAUSSIAN.schedule, steps=5)
+    table = solvers.get("ddim", GAUSSIAN.schedule, steps=5, spacing="trailing")
     broken = lambda x, t: x * float("nan") if t < 0.7 else x  # noqa: E731
     with pytest.raises(DivergedError, match=r"network call 3 of 5 \(t = 0\.60000, solver 'ddim'"):
         solvers.solve(broken, torch.ones(2, 4), table)

@@ -5,7 +5,7 @@ from exact import SCHEDULES
 from sfumato import solvers
 from sfumato.diffusion.schedule import NoiseSchedule
 from sfumato.errors import InputError
-from sfumato.solvers.spacing import SPACINGS, given_times, spaced_times
+from sfumato.solvers.spacing import SPACINGS, given_times, resampled, spaced_times, times_of_indices, times_of_sigmas
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
@@ -65,12 +65,78 @@ def test_refuses_impossible_times(times):
         given_times(times)
 
 
-@pytest.mark.parametrize("name", solvers.names())
+CALLS = {  # of S steps, from a first step that is finite in λ, and from pure noise
+    "heun": (lambda S: 2 * S - 1, lambda S: 2 * S - 1),
+    "edm": (lambda S: 2 * S - 1, lambda S: 2 * S - 1),
+    "dpm-solver-2s": (lambda S: 2 * S - 1, lambda S: max(2 * S - 2, 1)),
+    "dpm-solver-3s": (lambda S: 3 * S - 2, lambda S: max(3 * S - 4, 1)),
+    "dpmpp-2s": (lambda S: 2 * S - 1, lambda S: max(2 * S - 2, 1)),
+    "plms": (lambda S: S + (S > 1), lambda S: S + (S > 2)),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in solvers.names() if name != "restart"])
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_every_solver_makes_as_many_network_calls_as_it_says(name, spacing):
     for schedule in (SCHEDULES["linear"], SCHEDULES["cosine-zsnr"]):
-        for steps in (1, 2, 3, 999, 1000):
+        for steps in (1, 2, 3, 9, 500):
             table = solvers.get(name, schedule, steps=steps, spacing=spacing)
+            kind = int(schedule.alpha(float(table.times[0])) == 0)
             assert table.steps == steps
-            assert table.calls == (2 * steps - 1 if name == "heun" else steps)
-            assert (np.diff(table.grid) < 0).all()
+            assert table.calls == (CALLS[name][kind](steps) if name in CALLS else steps)
+            assert len(table.times) == table.calls + 1
+            if name != "edm":
+                assert (np.diff(table.times) <= 0).all()
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_may_end_at_the_least_noise_that_was_trained_on(spacing, schedule):
+    for steps in {1, 2, 5, min(30, schedule.steps - 1)}:
+        times = spaced_times(schedule, steps, spacing, "sigma-min")
+        assert len(times) == steps + 1
+        assert times[-1] == 1 / schedule.steps
+        assert (np.diff(times) < 0).all()
+
+
+def test_visible_leaves_out_what_nobody_sees():
+    """From pure noise to λ = -5.5 at once, then evenly to λ = 4, then to data."""
+    for name in ("cosine-zsnr", "linear", "edm"):
+        schedule = SCHEDULES[name]
+        times = spaced_times(schedule, 7, "visible")
+        log_snr = schedule.log_snr(times[1:-1])
+        assert times[0] == 1
+        np.testing.assert_allclose(log_snr, np.linspace(-5.5, 4.0, 6), atol=1e-9)
+
+
+def test_published_lists_of_steps():
+    """Align Your Steps for Stable Diffusion 1.5; the k-th of T steps lies at (k + 1)/T."""
+    schedule = SCHEDULES["scaled-linear"]
+    steps = [999, 850, 736, 645, 545, 455, 343, 233, 124, 24]
+    times = times_of_indices(schedule, steps)
+    np.testing.assert_allclose(times, [1, 0.851, 0.737, 0.646, 0.546, 0.456, 0.344, 0.234, 0.125, 0.025, 0])
+    sigmas = schedule.sigma(times) / schedule.alpha(times)
+    np.testing.assert_allclose(times_of_sigmas(schedule, sigmas), times, atol=1e-9)
+    np.testing.assert_allclose(resampled(schedule, times, 10), times, atol=1e-9)
+    double = resampled(schedule, times, 19)  # every other one is given, between them the mean of log σ
+    np.testing.assert_allclose(double[:-1:2], times[:-1], atol=1e-9)
+    logs = np.log(schedule.sigma(double[:-1]) / schedule.alpha(double[:-1]))
+    np.testing.assert_allclose(logs[1::2], (logs[:-1:2] + logs[2::2]) / 2, atol=1e-9)
+    zero = SCHEDULES["cosine-zsnr"]
+    assert (np.diff(resampled(zero, [1.0, 0.5, 0.0], 30)) < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: times_of_indices(s, [999, 1000]), "times lie in"),
+        (lambda s: times_of_indices(s, [1, 2]), "fall strictly"),
+        (lambda s: times_of_sigmas(s, [1.0, -1.0]), "from 0 upwards"),
+        (lambda s: times_of_sigmas(s, [1e9, 0.0]), "below the schedule"),
+        (lambda s: resampled(s, [1.0, 0.0], 0), "from 1 to 1000"),
+        (lambda s: given_times(["a", "b"]), "list of numbers"),  # type: ignore[list-item]
+    ],
+)
+def test_lists_that_cannot_be(call, message):
+    with pytest.raises(InputError, match=message):
+        call(SCHEDULES["linear"])

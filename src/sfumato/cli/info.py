@@ -40,10 +40,7 @@ class Info:
         print(f"devices: {', '.join(devices)}; {torch.get_num_threads()} CPU threads")
         print(f"models:  {', '.join(shipped_names()) or 'none shipped'}")
         print(f"data:    {', '.join(source_names())}")
-        print("solvers (order, network calls a step, default spacing):")
-        for name, solver in SOLVERS.items():
-            order = str(solver.order) if solver.order else "random"
-            print(f"  {name:<9} {order:>6}  {solver.calls}  {solver.spacing:<9} {solver.summary}")
+        print(f"solvers: {', '.join(SOLVERS)} (more in: sfumato solvers)")
 
     @staticmethod
     def _describe(source: str) -> None:

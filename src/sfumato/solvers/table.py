@@ -4,6 +4,8 @@
 
 where x_{i-k} are the latest points, x̂0_{i-k} the latest denoised pictures and z fresh standard normal noise.
 Row i is what happens after network call number i, which is made at (x_i, times[i]).
+
+K is 1 to 4 for nearly all; only PNDM's Runge and Kutta looks back over the calls of three steps.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from sfumato.errors import InputError
 
 __all__ = ["MAX_WINDOW", "Row", "Table"]
 
-MAX_WINDOW = 4
+MAX_WINDOW = 16
 
 
 class Row(NamedTuple):
-    """One row while a table is written: weights of the latest points and of the latest x̂0, newest first; of noise."""
+    """A row while a table is written: time of the call; weights of the latest points and x̂0, newest first; of noise."""
 
+    t: float
     x: Sequence[float]
     d: Sequence[float]
     s: float = 0.0
@@ -48,11 +51,12 @@ class Table:
 
     Attributes:
         name: of the solver, with its options.
-        times: (N+1,) float64, falling from the first network call to where the result lives. Equal neighbours
-            occur only where a step has a second stage at the same time (Heun).
+        times: (N+1,) float64, of every network call, and where the result lives. They fall, but for stages at the same
+            time (Heun) and where a row adds noise to go back (restart). In a table for inversion they rise.
         X: (N, K) float64, weights of the points x_i, x_{i-1} …
         D: (N, K) float64, weights of the denoised pictures x̂0_i, x̂0_{i-1} …
         S: (N,) float64, weight of fresh noise.
+        steps: solver steps, for which N network calls are made.
         spacing: how the times were chosen.
     """
 
@@ -61,6 +65,7 @@ class Table:
     X: np.ndarray
     D: np.ndarray
     S: np.ndarray
+    steps: int
     spacing: str = "given"
 
     def __post_init__(self) -> None:
@@ -75,38 +80,32 @@ class Table:
             raise InputError(f"table {self.name!r}: {n} rows need {n + 1} times, got {len(self.times)}")
         if self.X.ndim != 2 or self.X.shape != self.D.shape or len(self.X) != n or not 1 <= self.window <= MAX_WINDOW:
             raise InputError(
-                f"table {self.name!r}: X and D must be ({n}, K), 1 ≤ K ≤ 4: {self.X.shape}, {self.D.shape}"
+                f"table {self.name!r}: X and D must be ({n}, K), 1 ≤ K ≤ {MAX_WINDOW}: {self.X.shape}, {self.D.shape}"
             )
-        if not (np.diff(self.times) <= 0).all() or self.times[0] > 1 or self.times[-1] < 0:
-            raise InputError(f"table {self.name!r}: times must fall from at most 1 to at least 0")
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or not 1 <= self.steps <= n:
+            raise InputError(f"table {self.name!r}: steps are a whole number from 1 to {n}, not {self.steps!r}")
+        rises = np.diff(self.times) > 0
+        upwards = not self.S.any() and (np.diff(self.times) >= 0).all()
+        falls = self.times[-1] <= self.times[0] and not (rises & (self.S == 0)).any()
+        if self.times.min() < 0 or self.times.max() > 1 or not (upwards or falls):
+            raise InputError(f"table {self.name!r}: times lie in [0, 1] and fall, except where noise is added")
         for i in range(min(n, self.window)):  # a row cannot look back beyond the start
             if self.X[i, i + 1 :].any() or self.D[i, i + 1 :].any():
                 raise InputError(f"table {self.name!r}: row {i} looks back further than {i} steps")
 
     @classmethod
-    def from_rows(cls, name: str, times: Sequence[float] | np.ndarray, rows: Sequence[Row], spacing: str) -> Table:
-        """A table from rows of any lengths; the window K is the longest of them."""
+    def from_rows(cls, name: str, rows: Sequence[Row], end: float, steps: int, spacing: str) -> Table:
+        """A table from rows of any lengths; the window K is the longest of them. `end`: where the result lives."""
         window = max((max(len(row.x), len(row.d)) for row in rows), default=1)
-        padded_x = [[*row.x, *[0.0] * (window - len(row.x))] for row in rows]
-        padded_d = [[*row.d, *[0.0] * (window - len(row.d))] for row in rows]
-        return cls(
-            name, np.asarray(times), np.array(padded_x), np.array(padded_d), np.array([r.s for r in rows]), spacing
-        )
+        X, D = np.zeros((2, len(rows), window))
+        for i, row in enumerate(rows):
+            X[i, : len(row.x)], D[i, : len(row.d)] = row.x, row.d
+        return cls(name, np.array([*(row.t for row in rows), end]), X, D, np.array([r.s for r in rows]), steps, spacing)
 
     @property
     def calls(self) -> int:
         """Network calls: N."""
         return len(self.S)
-
-    @property
-    def steps(self) -> int:
-        """Solver steps: intervals between different times."""
-        return len(self.grid) - 1
-
-    @property
-    def grid(self) -> np.ndarray:
-        """The times without repetition, strictly falling: (steps + 1,)."""
-        return self.times[np.r_[True, np.diff(self.times) < 0]]
 
     @property
     def window(self) -> int:
@@ -132,7 +131,7 @@ class Table:
     def to_json(self) -> str:
         """All of it, exactly (Python prints floats so that they read back equal)."""
         arrays = {key: getattr(self, key).tolist() for key in ("times", "X", "D", "S")}
-        return json.dumps({"name": self.name, "spacing": self.spacing, **arrays})
+        return json.dumps({"name": self.name, "steps": self.steps, "spacing": self.spacing, **arrays})
 
     @classmethod
     def from_json(cls, text: str) -> Table:
@@ -140,14 +139,14 @@ class Table:
         try:
             facts = json.loads(text)
             arrays = {key: np.array(facts[key], np.float64) for key in ("times", "X", "D", "S")}
-            return cls(name=str(facts["name"]), spacing=str(facts["spacing"]), **arrays)
+            return cls(name=str(facts["name"]), steps=facts["steps"], spacing=str(facts["spacing"]), **arrays)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"not a solver table: {error}") from error
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Table):
             return NotImplemented
-        return self.name == other.name and all(
+        return (self.name, self.steps) == (other.name, other.steps) and all(
             np.array_equal(getattr(self, key), getattr(other, key)) for key in ("times", "X", "D", "S")
         )
 
