@@ -1,0 +1,104 @@
+"""From pictures to the noise they are made of, from noise to pictures, and the pictures between two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfumato.errors import InputError
+from sfumato.generation.model import Label, Model, Request, to_uint8
+from sfumato.generation.provenance import MARK
+from sfumato.images import Images
+from sfumato.solvers import get, solve
+from sfumato.solvers.inversion import inversion, slerp
+
+__all__ = ["decode", "interpolate", "invert"]
+
+
+def invert(
+    model: Model,
+    pictures: np.ndarray,
+    label: Label | np.ndarray = None,
+    *,
+    steps: int = 50,
+    solver: str = "heun",
+    spacing: str | None = None,
+    guidance_scale: float = 1.0,
+) -> Tensor:
+    """The noise at t = 1 that `decode` with the same arguments makes these pictures of, but for the solver's error.
+
+    Args:
+        model: the model.
+        pictures: uint8 (N, H, W, C).
+        label: of the pictures; None is no label.
+        steps, solver, spacing: of the way up; deterministic solvers only.
+        guidance_scale: w. Above 1 the way back is less exact: guidance drives pictures from where noise leads.
+
+    Returns:
+        (N, C, H, W).
+
+    Raises:
+        InputError: for pictures that are not uint8 (N, H, W, C) of a size and with the channels that the model takes.
+    """
+    channels = model.network.config.in_channels
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != channels:
+        raise InputError(f"pictures must be uint8 (N, H, W, {channels}), not {pictures.dtype} {tuple(pictures.shape)}")
+    model.network.config.check_size(*pictures.shape[1:3])
+    table = inversion(solver, model.diffusion.schedule, steps, spacing)
+    x0 = torch.from_numpy(np.ascontiguousarray(pictures)).to(model.device).permute(0, 3, 1, 2) / 127.5 - 1
+    alpha = model.diffusion.schedule.alpha(float(table.times[0]))
+    return solve(_denoiser(model, len(pictures), label, guidance_scale), alpha * x0, table)
+
+
+def decode(
+    model: Model,
+    noise: Tensor,
+    label: Label | np.ndarray = None,
+    *,
+    steps: int = 50,
+    solver: str = "heun",
+    spacing: str | None = None,
+    guidance_scale: float = 1.0,
+) -> Images:
+    """The pictures made of this noise (N, C, H, W) at t = 1, with a deterministic solver. Arguments as in `invert`."""
+    table = get(solver, model.diffusion.schedule, steps, spacing)
+    if table.stochastic:
+        raise InputError(f"solver {solver!r} draws noise; the same picture comes back only from one that does not")
+    x = solve(_denoiser(model, len(noise), label, guidance_scale), noise, table)
+    return Images(to_uint8(x), [MARK] * len(noise))
+
+
+def interpolate(
+    model: Model,
+    a: np.ndarray,
+    b: np.ndarray,
+    n: int = 8,
+    label: Label = None,
+    *,
+    steps: int = 50,
+    solver: str = "heun",
+    spacing: str | None = None,
+    guidance_scale: float = 1.0,
+) -> Images:
+    """n pictures from `a` to `b`, both uint8 (H, W, C): their noises are mixed along an arc, which keeps the variance.
+
+    The first and the last are a and b as the model sees them. Arguments as in `invert`.
+    """
+    if n < 2:
+        raise InputError(f"between two pictures there are at least the two, not {n}")
+    if a.shape != b.shape:
+        raise InputError(f"the pictures differ in shape: {a.shape} and {b.shape}")
+    how = {"steps": steps, "solver": solver, "spacing": spacing, "guidance_scale": guidance_scale}
+    noise = invert(model, np.stack([a, b]), label, **how)
+    way = torch.cat([slerp(noise[:1], noise[1:], share) for share in np.linspace(0, 1, n).tolist()])
+    return decode(model, way, label, **how)
+
+
+def _denoiser(model: Model, n: int, label: Label | np.ndarray, guidance_scale: float):
+    seeds: Sequence[int] = range(n)
+    rows = model.label_rows("none" if label is None else label, seeds)
+    scale = model.guidance_scale(Request(guidance_scale=guidance_scale), rows)
+    return model.denoiser(torch.from_numpy(rows), scale, clip=False)
