@@ -1,0 +1,1 @@
+"""Learned tables: a solver fitted to one model."""
