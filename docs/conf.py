@@ -4,7 +4,8 @@ from sfumato._version import __version__
 
 project = "Sfumato"
 release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+myst_enable_extensions = ["dollarmath"]
 html_theme = "furo"
 html_title = f"Sfumato {__version__}"
 exclude_patterns = ["_build"]

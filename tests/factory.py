@@ -11,8 +11,11 @@ from rich.console import Console
 
 from sfumato.conditioning.labels import LabelSet
 from sfumato.diffusion.config import ScheduleConfig
+from sfumato.generation.classifier import Classifier
 from sfumato.generation.model import Model
+from sfumato.models.classifier import Accuracy, ClassifierSpec
 from sfumato.models.spec import ModelSpec, SamplingDefaults
+from sfumato.networks.classifier import NoisyClassifier
 from sfumato.networks.config import UNetConfig
 from sfumato.networks.unet import UNet
 from sfumato.training.config import TrainConfig
@@ -54,6 +57,29 @@ def network(description: ModelSpec) -> UNet:
 def model(**changes) -> Model:
     description = spec(**changes)
     return Model(description, network(description))
+
+
+def classifier(**changes) -> Classifier:
+    """A classifier for `model()`, of random weights."""
+    from dataclasses import replace
+
+    base = ClassifierSpec(
+        name="judge",
+        network=replace(NETWORK, labels=(2, 3)),
+        schedule=ScheduleConfig(),
+        size=(8, 8),
+        labels=replace(LABELS, dropout=0.0),
+        held_out=4,
+        chance={"group": 0.5, "style": 0.25},
+        accuracy=(Accuracy(0.5, 1.0, {"group": 0.75, "style": 0.5}),),
+    )
+    description = replace(base, **changes)
+    net = NoisyClassifier(description.network)
+    generator = torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) * 0.2)
+    return Classifier(description, net.eval().requires_grad_(False))
 
 
 def pictures(folder: Path, count: int = 12, side: int = 8) -> Path:

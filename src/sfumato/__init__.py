@@ -16,16 +16,21 @@ if TYPE_CHECKING:
     from sfumato.diffusion.process import Diffusion
     from sfumato.diffusion.schedule import NoiseSchedule
     from sfumato.errors import DivergedError, InputError, SfumatoError
+    from sfumato.generation.classifier import Classifier, load_classifier
+    from sfumato.generation.guidance import Guidance
     from sfumato.generation.model import Model, load
     from sfumato.images import Images
     from sfumato.networks.config import UNetConfig
     from sfumato.networks.unet import UNet
     from sfumato.solvers import solve, steps
-    from sfumato.training import TrainConfig, train
+    from sfumato.training import ClassifierConfig, TrainConfig, train, train_classifier
 
 _WHERE = {
+    "Classifier": "sfumato.generation.classifier",
+    "ClassifierConfig": "sfumato.training",
     "Diffusion": "sfumato.diffusion.process",
     "DivergedError": "sfumato.errors",
+    "Guidance": "sfumato.generation.guidance",
     "Images": "sfumato.images",
     "InputError": "sfumato.errors",
     "Model": "sfumato.generation.model",
@@ -35,16 +40,21 @@ _WHERE = {
     "UNet": "sfumato.networks.unet",
     "UNetConfig": "sfumato.networks.config",
     "load": "sfumato.generation.model",
+    "load_classifier": "sfumato.generation.classifier",
     "open_data": "sfumato.data.sources",
     "solve": "sfumato.solvers",
     "solvers": "sfumato.solvers",
     "steps": "sfumato.solvers",
     "train": "sfumato.training",
+    "train_classifier": "sfumato.training",
 }
 
 __all__ = [
+    "Classifier",
+    "ClassifierConfig",
     "Diffusion",
     "DivergedError",
+    "Guidance",
     "Images",
     "InputError",
     "Model",
@@ -55,11 +65,13 @@ __all__ = [
     "UNetConfig",
     "__version__",
     "load",
+    "load_classifier",
     "open_data",
     "solve",
     "solvers",
     "steps",
     "train",
+    "train_classifier",
 ]
 
 

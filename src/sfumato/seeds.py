@@ -34,6 +34,7 @@ class Stream(IntEnum):
     WEIGHTS = 6  # initial weights
     LABEL = 7  # labels drawn for a sample that names none
     SPLIT = 8  # halves of a data set
+    HELD_OUT = 9  # noise on pictures that training keeps back
 
 
 def check_seed(seed: int) -> int:

@@ -42,6 +42,7 @@ class Export:
 
         from sfumato.generation.model import Model, Request, load
         from sfumato.models.folder import save_folder
+        from sfumato.models.tuned import save_tuned
 
         model = load(self.model)
         asked = {
@@ -57,5 +58,10 @@ class Export:
         dtype = getattr(torch, self.dtype)
         spec = save_folder(self.out, spec, model.network.state_dict(), model.spec.which_weights, dtype)
         assert spec.weights is not None
+        assert model.spec.weights is not None
+        if spec.weights.sha256 == model.spec.weights.sha256:
+            save_tuned(self.out, spec.weights.sha256, model.tuned)
+        elif model.tuned:
+            print(f"its tuned tables belong to the weights as they were; for new ones: sfumato tune {self.out}")
         size = (self.out / "weights.safetensors").stat().st_size
         print(f"{self.out}: {spec.name}, {spec.weights.parameters:,} parameters as {self.dtype}, {size / 1e6:.2f} MB")

@@ -17,8 +17,15 @@ __all__ = ["main"]
 VERBS = {
     "demo": ("sfumato.cli.demo", "Demo", "see it work: samples from the shipped model, and a small fresh training"),
     "train": ("sfumato.cli.train", "Train", "train a model on a folder of pictures or a known data set"),
+    "train-classifier": (
+        "sfumato.cli.train_classifier",
+        "TrainClassifier",
+        "train a classifier of noisy pictures, to guide a model",
+    ),
     "sample": ("sfumato.cli.sample", "Sample", "make pictures with a model"),
+    "interpolate": ("sfumato.cli.interpolate", "Interpolate", "make the pictures between two pictures"),
     "evaluate": ("sfumato.cli.evaluate", "Evaluate", "measure how far a model's pictures are from real ones"),
+    "tune": ("sfumato.cli.tune", "Tune", "fit a solver to a model, for few steps"),
     "export": ("sfumato.cli.export", "Export", "copy a model, with half precision or other defaults"),
     "info": ("sfumato.cli.info", "Info", "say what a model is, or what is installed here"),
 }
@@ -28,7 +35,15 @@ DATA_VERBS = {
     "get": ("sfumato.cli.data", "Get", "fetch and verify a known data set"),
     "list": ("sfumato.cli.data", "List", "list the known data sets"),
 }
-GROUPS = {"data": (DATA_VERBS, "look at, pack and fetch pictures")}
+SOLVER_VERBS = {
+    "list": ("sfumato.cli.solvers", "List", "list the solvers and their options"),
+    "show": ("sfumato.cli.solvers", "Show", "print or draw the table of a solver"),
+}
+# group -> its verbs, what it does, the verb that is meant when none is named
+GROUPS = {
+    "data": (DATA_VERBS, "look at, pack and fetch pictures", None),
+    "solvers": (SOLVER_VERBS, "list the solvers, show the numbers of one", "list"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,8 +72,8 @@ def _dispatch(words: list[str]) -> int:
         print(f"sfumato {__version__}")
         return 0
     if words and words[0] in GROUPS:
-        prog, verbs = f"sfumato {words[0]}", GROUPS[words[0]][0]
-        words = words[1:]
+        group, (verbs, _, meant) = words[0], GROUPS[words[0]]
+        prog, words = f"sfumato {group}", words[1:] or ([meant] if meant else [])
     if not words or words[0] in ("-h", "--help"):
         print(_overview(prog, verbs))
         return 0 if words else 2
@@ -74,7 +89,7 @@ def _dispatch(words: list[str]) -> int:
 def _overview(prog: str, verbs: dict[str, tuple[str, str, str]]) -> str:
     lines = {verb: summary for verb, (_, _, summary) in verbs.items()}
     if prog == "sfumato":
-        lines |= {group: summary for group, (_, summary) in GROUPS.items()}
+        lines |= {group: summary for group, (_, summary, _) in GROUPS.items()}
     width = max(map(len, lines))
     return "\n".join(
         [

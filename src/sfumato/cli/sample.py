@@ -13,7 +13,7 @@ from sfumato.errors import InputError
 if TYPE_CHECKING:
     from sfumato.generation.model import Request
 
-__all__ = ["Sample", "option_value", "request_from"]
+__all__ = ["Sample", "option_value", "options_from", "request_from"]
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,33 @@ class Sample:
     steps: int | None = None
     """solver steps; default: the model's"""
     solver: str | None = None
-    """ddpm, ddim, euler, heun, dpmpp-2m; default: the model's"""
+    """a name from `sfumato solvers`, or tuned, for a table fitted to this model; default: the model's"""
     spacing: str | None = None
-    """where the steps lie: trailing, leading, linspace, quadratic, log-snr, karras"""
+    """where the steps lie: trailing, leading, linspace, quadratic, log-snr, karras, visible"""
+    times: tuple[float, ...] = ()
+    """own times instead of steps and spacing, falling from 1 (noise) to 0 (data): 1 .9 .7 .4 0"""
+    end: str = "data"
+    """data, or sigma-min to stop at the least noise that was trained on"""
     seed: int = 0
     """of the first picture; the next have seed + 1, seed + 2 …"""
     label: tuple[str, ...] = ()
     """names such as food noto, or none; not given: labels drawn as often as in the training data"""
     guidance_scale: float | None = None
-    """w of classifier-free guidance; 1 is none"""
+    """w of classifier-free guidance, or of autoguidance with --weak; 1 is none"""
+    negative: tuple[str, ...] = ()
+    """labels to go away from, instead of from none"""
+    guidance_interval: tuple[float, float] | None = None
+    """guidance only between these times, 0 being data and 1 noise, such as 0.2 0.8"""
+    guidance_rescale: float = 0.0
+    """contrast of the guided picture: 0 as it comes, 1 as without guidance"""
+    weak: str | None = None
+    """a weaker model of the same data to go away from (autoguidance)"""
+    classifier: Path | None = None
+    """folder of a classifier from train-classifier, to follow towards the label"""
+    classifier_scale: float | None = None
+    """strength of the classifier; default: 1"""
+    dynamic_threshold: float | None = None
+    """percentile of dynamic thresholding, such as 99.5; default: values are cut at -1 and 1"""
     size: tuple[int, int] | None = None
     """height and width; default: as trained"""
     option: tuple[str, ...] = ()
@@ -54,17 +72,34 @@ class Sample:
     def run(self) -> None:
         """Sample, save, and say how it was done."""
         import time
+        from dataclasses import replace
 
         from sfumato.files import check_writable
+        from sfumato.generation.classifier import load_classifier
+        from sfumato.generation.guidance import Guidance
         from sfumato.generation.model import MARK, load, seeds_from
         from sfumato.generation.strip import steps_strip
         from sfumato.images import save_png
 
         model = load(self.model, self.device)
-        request = request_from(self.steps, self.solver, self.spacing, self.guidance_scale, self.size, self.option)
+        guidance = Guidance(
+            negative=self.negative or None,
+            interval=self.guidance_interval,
+            rescale=self.guidance_rescale,
+            weak=load(self.weak, self.device) if self.weak is not None else None,
+            classifier=load_classifier(self.classifier, self.device) if self.classifier is not None else None,
+            classifier_scale=self.classifier_scale,
+        )
+        request = replace(
+            request_from(self.steps, self.solver, self.spacing, self.guidance_scale, self.size, self.option),
+            times=self.times or None,
+            end=self.end,
+            guidance=guidance,
+            dynamic_threshold=self.dynamic_threshold,
+        )
         table = model.table(request)  # a mistake in the options shows before anything is written
         seeds, label = seeds_from(self.n, self.seed), self.label or None
-        scale = model.guidance_scale(request, model.label_rows(label, seeds))
+        scale = model.guidance_scale(request, model.label_rows(label, seeds, guidance))
         if self.show_table:
             print(table)
         check_writable(self.out, need_bytes=0)
@@ -77,7 +112,8 @@ class Sample:
             save_png(self.out / "steps.png", steps_strip(model, seeds[:8], label, request), MARK)
         print(
             f"{self.n} pictures in {self.out} ({seconds:.1f} s): {table.name}, {table.steps} steps, "
-            f"{table.calls} network calls, spacing {table.spacing}, guidance scale {scale:g}, "
+            f"{table.calls} network calls, spacing {table.spacing}, guidance scale {scale:g}"
+            f"{f' ({guidance})' if str(guidance) else ''}, "
             f"{model.spec.which_weights} weights of {model.spec.name}, seeds {seeds[0]}…{seeds[-1]}"
         )
 
@@ -93,19 +129,26 @@ def request_from(
     """A `Request` from what stands on the command line."""
     from sfumato.generation.model import Request
 
-    options = []
-    for item in option:
-        key, equals, value = item.partition("=")
+    return Request(steps, solver, spacing, guidance_scale, size, options=tuple(options_from(option).items()))
+
+
+def options_from(words: tuple[str, ...]) -> dict[str, int | float | str]:
+    """Options of a solver from words such as eta=0.5."""
+    options = {}
+    for word in words:
+        key, equals, value = word.partition("=")
         if not equals:
-            raise InputError(f"--option {item!r}: write name=value, such as eta=0.5")
-        if key in ("name", "schedule", "steps", "spacing", "times"):
-            raise InputError(f"--option {item!r}: {key} is no option of a solver")
-        options.append((key, option_value(value)))
-    return Request(steps, solver, spacing, guidance_scale, size, options=tuple(options))
+            raise InputError(f"--option {word!r}: write name=value, such as eta=0.5")
+        if key in ("name", "schedule", "steps", "spacing", "times", "end"):
+            raise InputError(f"--option {word!r}: {key} is no option of a solver")
+        options[key] = option_value(value)
+    return options
 
 
 def option_value(text: str) -> int | float | str:
-    """A number where it is one."""
+    """A number, or true or false, where it is one."""
+    if text in ("true", "false"):
+        return text == "true"
     for kind in (int, float):
         try:
             return kind(text)

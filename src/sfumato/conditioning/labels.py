@@ -97,6 +97,16 @@ class LabelSet:
         chosen = [self.counts[int(np.searchsorted(edges, pick, side="right"))][0] for pick in picks]
         return np.asarray(chosen, np.int64).reshape(len(seeds), len(self.kinds))
 
+    def check(self, rows: np.ndarray, count: int) -> np.ndarray:
+        """Return (count, K) label indices as int64; raise `InputError` for another shape or a class there is not."""
+        if rows.shape != (count, len(self.kinds)):
+            raise InputError(f"labels must have the shape ({count}, {len(self.kinds)}), not {rows.shape}")
+        for column, (kind, names) in enumerate(self.kinds.items()):
+            wrong = [int(i) for i in rows[:, column] if not NO_LABEL <= i < len(names)]
+            if wrong:
+                raise InputError(f"there is no class {wrong[0]} of label kind {kind!r}; there are 0 … {len(names) - 1}")
+        return rows.astype(np.int64, casting="same_kind")
+
     def describe(self, row: Sequence[int]) -> list[str]:
         """The names of a row of indices, as `resolve` takes them: ["group=food", "style=noto"], or ["none"]."""
         kinds = self.kinds.items()

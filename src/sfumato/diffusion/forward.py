@@ -15,7 +15,7 @@ from torch import Tensor
 from sfumato.diffusion.schedule import NoiseSchedule
 from sfumato.errors import InputError
 
-__all__ = ["broadcast", "noisy", "posterior", "posterior_coefficients", "transition"]
+__all__ = ["broadcast", "network_input", "noisy", "posterior", "posterior_coefficients", "transition"]
 
 Time = float | Tensor
 
@@ -30,6 +30,14 @@ def broadcast(value: float | Tensor, like: Tensor) -> float | Tensor:
 def noisy(schedule: NoiseSchedule, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
     """x_t = α_t·x_0 + σ_t·ε: a draw of q(x_t | x_0) for standard normal `noise`. `t`: one time, or one a picture."""
     return broadcast(schedule.alpha(t), x0) * x0 + broadcast(schedule.sigma(t), x0) * noise
+
+
+def network_input(schedule: NoiseSchedule, xt: Tensor, t: Time) -> Tensor:
+    """x_t/√(α² + σ²), of the spread that a network expects. The same x_t where variance is preserved."""
+    if schedule.variance_preserving:
+        return xt
+    alpha, sigma = broadcast(schedule.alpha(t), xt), broadcast(schedule.sigma(t), xt)
+    return xt / (alpha**2 + sigma**2) ** 0.5
 
 
 def transition(schedule: NoiseSchedule, s: Time, t: Time) -> tuple[Time, Time]:

@@ -52,10 +52,7 @@ class Diffusion:
 
     def network_input(self, xt: Tensor, t: Time) -> Tensor:
         """x_t/√(α² + σ²), of the spread that a network expects. The same x_t where variance is preserved."""
-        if self.schedule.variance_preserving:
-            return xt
-        alpha, sigma = broadcast(self.schedule.alpha(t), xt), broadcast(self.schedule.sigma(t), xt)
-        return xt / (alpha**2 + sigma**2) ** 0.5
+        return forward.network_input(self.schedule, xt, t)
 
     def target(self, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
         """What the network should put out for this picture and this noise."""

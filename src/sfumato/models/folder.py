@@ -1,9 +1,12 @@
-"""A model is a folder: model.json, weights.safetensors, README.md. No pickle, no class names, no code."""
+"""A model is a folder: model.json, weights.safetensors, README.md. No pickle, no class names, no code.
+
+A classifier is the same with classifier.json, so that neither is taken for the other.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +18,12 @@ from torch import Tensor
 from sfumato.errors import InputError
 from sfumato.files import replace_folder, sha256_of
 from sfumato.models.card import model_card
-from sfumato.models.spec import ModelSpec, WeightFacts
+from sfumato.models.spec import ModelSpec, Spec, WeightFacts, read_spec
 from sfumato.networks.unet import UNet
 
-__all__ = ["load_folder", "save_folder", "write_tensors"]
+__all__ = ["check_replaceable", "load_folder", "read_folder", "save_folder", "write_folder", "write_tensors"]
 
-MODEL_FILES = {"model.json", "weights.safetensors", "README.md"}
+DESCRIPTIONS = {"model.json": "model", "classifier.json": "classifier"}  # which file makes which kind of folder
 
 
 def save_folder(
@@ -38,15 +41,29 @@ def save_folder(
     Returns:
         The spec with the facts of the weights filled in.
     """
-    _check_replaceable(folder)
+    return write_folder(folder, "model.json", spec, model_card, tensors, which, dtype)
+
+
+def write_folder(
+    folder: Path,
+    description: str,
+    spec: Spec,
+    card: Callable[[Spec], str],
+    tensors: Mapping[str, Tensor],
+    which: str,
+    dtype: torch.dtype,
+) -> Spec:
+    """As `save_folder`, for any kind of folder: `description` names its JSON file, `card` writes its README.md."""
+    check_replaceable(folder, description)
     with replace_folder(folder) as new:
         stored = {name: value.detach().to("cpu", dtype).contiguous() for name, value in tensors.items()}
         path = new / "weights.safetensors"
         write_tensors(stored, path)
         count = sum(value.numel() for value in stored.values())
-        spec = replace(spec, weights=WeightFacts(which, str(dtype).removeprefix("torch."), count, sha256_of(path)))
-        (new / "model.json").write_text(json.dumps(spec.to_dict(), indent=1, ensure_ascii=False) + "\n", "utf-8")
-        (new / "README.md").write_text(model_card(spec), "utf-8")
+        facts = WeightFacts(which, str(dtype).removeprefix("torch."), count, sha256_of(path))
+        spec = replace(spec, weights=facts)  # type: ignore[type-var] (a dataclass)
+        (new / description).write_text(json.dumps(spec.to_dict(), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        (new / "README.md").write_text(card(spec), "utf-8")
     return spec
 
 
@@ -65,19 +82,27 @@ def load_folder(folder: Path) -> tuple[ModelSpec, UNet]:
         InputError: naming the file and the cause: no such folder, a newer format, a pickle instead of safetensors,
             missing or surplus tensors, wrong shapes, weights that do not match their checksum, values not finite.
     """
-    description, weights = folder / "model.json", folder / "weights.safetensors"
-    if not description.is_file():
-        pickles = sorted(p.name for p in folder.glob("*") if p.suffix in {".pt", ".pth", ".ckpt", ".bin", ".pkl"})
-        hint = (
-            f" It holds {pickles[0]}, a pickle, which can run code when opened; sfumato reads none." if pickles else ""
-        )
-        raise InputError(f"{folder} is no model folder: it has no model.json.{hint}")
+    spec, stored = read_folder(folder, "model.json", ModelSpec)
     try:
-        facts = json.loads(description.read_text("utf-8"))
+        return spec, UNet.from_tensors(spec.network, stored)
+    except InputError as error:
+        raise InputError(f"{folder / 'weights.safetensors'}: {error}") from error
+
+
+def read_folder(folder: Path, description: str, kind: type[Spec]) -> tuple[Spec, dict[str, Tensor]]:
+    """What a folder of any kind says of itself, and its tensors, not yet compared with each other.
+
+    Errors as in `load_folder`.
+    """
+    path, weights, what = folder / description, folder / "weights.safetensors", DESCRIPTIONS[description]
+    if not path.is_file():
+        raise InputError(f"{folder} is no {what} folder: it has no {description}.{_found_instead(folder)}")
+    try:
+        facts = json.loads(path.read_text("utf-8"))
     except (ValueError, OSError, RecursionError) as error:
-        raise InputError(f"{description} cannot be read: {error}") from error
-    spec = ModelSpec.from_dict(facts, str(description))
-    assert spec.weights is not None  # from_dict sees to that
+        raise InputError(f"{path} cannot be read: {error}") from error
+    spec = read_spec(kind, facts, str(path))
+    assert spec.weights is not None  # read_spec sees to that
     if not weights.is_file():
         raise InputError(f"{folder} has no weights.safetensors")
     try:
@@ -85,17 +110,24 @@ def load_folder(folder: Path) -> tuple[ModelSpec, UNet]:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{weights} is not a whole safetensors file: {error}") from error
     if sha256_of(weights) != spec.weights.sha256:
-        raise InputError(f"{weights} does not match the checksum in model.json: the two belong to different models")
-    try:
-        return spec, UNet.from_tensors(spec.network, stored)
-    except InputError as error:
-        raise InputError(f"{weights}: {error}") from error
+        raise InputError(f"{weights} does not match the checksum in {description}: the two belong to different {what}s")
+    return spec, stored
 
 
-def _check_replaceable(folder: Path) -> None:
-    """Only a model folder, or nothing, is ever replaced."""
+def _found_instead(folder: Path) -> str:
+    """A sentence on what else the folder is, where that can be told."""
+    others = [what for name, what in DESCRIPTIONS.items() if (folder / name).is_file()]
+    pickles = sorted(p.name for p in folder.glob("*") if p.suffix in {".pt", ".pth", ".ckpt", ".bin", ".pkl"})
+    if others:
+        return f" It holds a {others[0]}."
+    return f" It holds {pickles[0]}, a pickle, which can run code when opened; sfumato reads none." if pickles else ""
+
+
+def check_replaceable(folder: Path, description: str) -> None:
+    """Raise `InputError` unless there is nothing, or a folder of the same kind: only that is ever replaced."""
+    what, known = DESCRIPTIONS[description], {description, "weights.safetensors", "README.md", "tuned.json"}
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; a model needs a folder")
-    foreign = sorted(p.name for p in folder.iterdir() if p.name not in MODEL_FILES) if folder.is_dir() else []
+        raise InputError(f"{folder} is a file; a {what} needs a folder")
+    foreign = sorted(p.name for p in folder.iterdir() if p.name not in known) if folder.is_dir() else []
     if foreign:
-        raise InputError(f"{folder} holds {foreign[0]!r}, which is no part of a model. Choose a new or empty folder.")
+        raise InputError(f"{folder} holds {foreign[0]!r}, which is no part of a {what}. Choose a new or empty folder.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from sfumato.conditioning.labels import LabelSet
 from sfumato.diffusion.config import ScheduleConfig
@@ -13,7 +13,7 @@ from sfumato.errors import InputError
 from sfumato.networks.config import UNetConfig
 from sfumato.typed import build
 
-__all__ = ["FORMAT", "ModelSpec", "SamplingDefaults", "WeightFacts"]
+__all__ = ["FORMAT", "ModelSpec", "SamplingDefaults", "Spec", "WeightFacts", "read_spec"]
 
 FORMAT = 1
 
@@ -36,6 +36,18 @@ class WeightFacts:
     dtype: str
     parameters: int
     sha256: str
+
+
+class HasWeights(Protocol):
+    """A description that knows the facts of its weights."""
+
+    @property
+    def weights(self) -> WeightFacts | None: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+Spec = TypeVar("Spec", bound=HasWeights)
 
 
 @dataclass(frozen=True)
@@ -83,14 +95,21 @@ class ModelSpec:
     @classmethod
     def from_dict(cls, facts: object, where: str) -> ModelSpec:
         """The inverse. Raises `InputError`, beginning with `where`, for what it does not understand."""
-        number = facts.get("format") if isinstance(facts, dict) else None
-        if type(number) is not int or number < 1 or not isinstance(facts, dict):
-            raise InputError(f"{where}: not the description of a sfumato model (no format number)")
-        if number > FORMAT:
-            raise InputError(
-                f"{where}: written in format {number}, but this version reads up to {FORMAT}. Update sfumato."
-            )
-        spec = build(cls, {key: value for key, value in facts.items() if key != "format"}, where)
-        if spec.weights is None:
-            raise InputError(f"{where}: weights is missing, the facts and checksum of weights.safetensors")
-        return spec
+        return read_spec(cls, facts, where)
+
+
+def read_spec(kind: type[Spec], facts: object, where: str) -> Spec:
+    """What a folder says of itself: `facts` from its JSON file, in a format that this version knows.
+
+    Raises:
+        InputError: beginning with `where`, for what it does not understand.
+    """
+    number = facts.get("format") if isinstance(facts, dict) else None
+    if type(number) is not int or number < 1 or not isinstance(facts, dict):
+        raise InputError(f"{where}: not the description of a sfumato model (no format number)")
+    if number > FORMAT:
+        raise InputError(f"{where}: written in format {number}, but this version reads up to {FORMAT}. Update sfumato.")
+    spec = build(kind, {key: value for key, value in facts.items() if key != "format"}, where)
+    if spec.weights is None:
+        raise InputError(f"{where}: weights is missing, the facts and checksum of weights.safetensors")
+    return spec

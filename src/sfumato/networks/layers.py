@@ -1,4 +1,4 @@
-"""What the U-Net is made of: residual block, self-attention, changes of resolution, embedding of the time."""
+"""What networks are made of: residual block, attention, changes of resolution, embedding of the time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Attention", "Downsample", "ResBlock", "Upsample", "conv", "group_norm", "linear", "sinusoidal"]
+__all__ = [
+    "Attention",
+    "AttentionPool",
+    "Downsample",
+    "ResBlock",
+    "Upsample",
+    "conv",
+    "group_norm",
+    "linear",
+    "sinusoidal",
+]
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
@@ -92,6 +102,28 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(q, k, v)
         mixed = mixed.transpose(1, 2).reshape(n, height, width, c).permute(0, 3, 1, 2)
         return x + self.out(mixed)
+
+
+class AttentionPool(nn.Module):
+    """One vector from a picture: attention over its positions, asked for by their mean (Radford et al. 2021, CLIP).
+
+    Without CLIP's learned positions, so that any size will do; what lies before it knows where things are.
+    """
+
+    def __init__(self, channels: int, *, head_channels: int | None) -> None:
+        super().__init__()
+        self.heads = channels // (head_channels or channels)
+        self.query = linear(channels, channels)
+        self.key_value = conv(channels, 2 * channels, size=1)
+        self.out = linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C)."""
+        n, c, height, width = x.shape
+        q = self.query(x.mean((2, 3))).reshape(n, self.heads, 1, c // self.heads)
+        rows = self.key_value(x).reshape(n, 2, self.heads, c // self.heads, height * width)
+        k, v = rows.transpose(3, 4).unbind(1)  # each (N, heads, HW, C/heads)
+        return self.out(F.scaled_dot_product_attention(q, k, v).reshape(n, c))
 
 
 class Downsample(nn.Module):

@@ -13,24 +13,21 @@ from torch import Tensor, nn
 
 from sfumato.errors import InputError
 from sfumato.networks.config import NO_LABEL, UNetConfig
-from sfumato.networks.layers import Attention, Downsample, ResBlock, Upsample, conv, group_norm, linear, sinusoidal
+from sfumato.networks.encoder import (
+    Stage,
+    check_pictures,
+    down_layers,
+    embed_time,
+    enter,
+    entrance,
+    middle_layers,
+    stage,
+    time_layers,
+)
+from sfumato.networks.layers import Upsample, conv, group_norm
+from sfumato.networks.weights import with_tensors
 
-__all__ = ["TIME_SCALE", "UNet"]
-
-TIME_SCALE = 1000.0  # t in [0, 1] is embedded as 1000·t
-
-
-class Stage(nn.Module):
-    """A residual block and, where wanted, self-attention after it."""
-
-    def __init__(self, block: ResBlock, attention: Attention | None) -> None:
-        super().__init__()
-        self.block = block
-        self.attention = attention
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        x = self.block(x, embedding)
-        return x if self.attention is None else self.attention(x)
+__all__ = ["UNet"]
 
 
 class UNet(nn.Module):
@@ -43,52 +40,28 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
-        widths, groups = config.widths, config.groups
-        embedding = 4 * config.channels
-
-        def stage(channels_in: int, channels_out: int, attends: bool) -> Stage:
-            block = ResBlock(
-                channels_in,
-                channels_out,
-                embedding,
-                groups=groups,
-                dropout=config.dropout,
-                scale_shift=config.time_embedding == "scale-shift",
-            )
-            return Stage(block, attention(channels_out) if attends else None)
-
-        def attention(channels: int) -> Attention:
-            return Attention(channels, groups=groups, head_channels=config.head_channels)
-
-        self.time = nn.Sequential(linear(config.channels, embedding), nn.SiLU(), linear(embedding, embedding))
+        self.time = time_layers(config)
         # the last row of each table stands for "no label"
         self.labels = nn.ModuleList()
         for count in config.labels:
-            table = nn.Embedding(count + 1, embedding)
+            table = nn.Embedding(count + 1, 4 * config.channels)
             nn.init.normal_(table.weight, std=0.02)
             self.labels.append(table)
 
-        self.enter = conv(config.in_channels * config.patch**2, config.channels)
-        self.down = nn.ModuleList()
-        kept, width = [config.channels], config.channels
-        for level, target in enumerate(widths):
-            for _ in range(config.blocks):
-                self.down.append(stage(width, target, level in config.attention_levels))
-                width = target
-                kept.append(width)
-            if level < len(widths) - 1:
-                self.down.append(Downsample(width))
-                kept.append(width)
-        self.middle = nn.ModuleList([stage(width, width, config.mid_attention), stage(width, width, False)])
-        self.up = nn.ModuleList()
-        for level, target in reversed(list(enumerate(widths))):
+        self.enter = entrance(config)
+        self.down, kept = down_layers(config)
+        self.middle = middle_layers(config)
+        self.up, width = nn.ModuleList(), config.widths[-1]
+        for level, target in reversed(list(enumerate(config.widths))):
             for _ in range(config.blocks + 1):
-                self.up.append(stage(width + kept.pop(), target, level in config.attention_levels))
+                self.up.append(stage(config, width + kept.pop(), target, level in config.attention_levels))
                 width = target
             if level > 0:
                 self.up.append(Upsample(width))
         self.leave = nn.Sequential(
-            group_norm(width, groups), nn.SiLU(), conv(width, config.output_channels * config.patch**2, zero=True)
+            group_norm(width, config.groups),
+            nn.SiLU(),
+            conv(width, config.output_channels * config.patch**2, zero=True),
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -99,21 +72,7 @@ class UNet(nn.Module):
         Raises:
             InputError: when tensors are missing, too many, of another shape, or hold NaN or infinity.
         """
-        with torch.device("meta"):
-            network = cls(config)
-        expected = network.state_dict()
-        missing, surplus = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
-        if missing or surplus:
-            what = f"{missing[0]} is missing" if missing else f"there is no place for {surplus[0]}"
-            raise InputError(f"{what} ({len(missing)} tensors missing, {len(surplus)} too many)")
-        for name, value in tensors.items():
-            if value.shape != expected[name].shape:
-                raise InputError(f"{name} has the shape {tuple(value.shape)}, not {tuple(expected[name].shape)}")
-            if not value.isfinite().all():
-                raise InputError(f"{name} holds NaN or infinity")
-        network.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network.eval().requires_grad_(False)
+        return with_tensors(cls, config, tensors)
 
     def forward(self, x: Tensor, t: Tensor | float, labels: Tensor | None = None) -> Tensor:
         """Predict.
@@ -130,17 +89,13 @@ class UNet(nn.Module):
             InputError: when a size, a channel count or a label does not fit.
         """
         config = self.config
-        if x.ndim != 4 or x.shape[1] != config.in_channels:
-            raise InputError(f"this network takes pictures (N, {config.in_channels}, H, W), not {tuple(x.shape)}")
-        config.check_size(x.shape[2], x.shape[3])
-        t = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(len(x))
-        embedding = self.time(sinusoidal(TIME_SCALE * t, config.channels).to(x.dtype))
+        check_pictures(config, x)
+        embedding = embed_time(config, self.time, x, t)
         if config.labels:
             embedding = embedding + self._embed_labels(labels, len(x), x.device)
         embedding = F.silu(embedding)
 
-        h = F.pixel_unshuffle(x, config.patch) if config.patch > 1 else x
-        h = self.enter(h.contiguous(memory_format=torch.channels_last))
+        h = enter(config, self.enter, x)
         kept = [h]
         for layer in self.down:
             h = layer(h, embedding) if isinstance(layer, Stage) else layer(h)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sfumato.training.classifier_config import ClassifierConfig
 from sfumato.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["TrainConfig", "train"]
+    from sfumato.models.classifier import ClassifierSpec
+
+__all__ = ["ClassifierConfig", "TrainConfig", "train", "train_classifier"]
 
 
 def train(config: TrainConfig, console: Console | None = None) -> Path:
@@ -18,3 +21,10 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     from sfumato.training.loop import train
 
     return train(config, console)
+
+
+def train_classifier(config: ClassifierConfig, console: Console | None = None) -> ClassifierSpec:
+    """Train a classifier of noisy pictures; see `sfumato.training.classifier`, which is imported when called."""
+    from sfumato.training.classifier import train_classifier
+
+    return train_classifier(config, console)

@@ -27,13 +27,14 @@ from sfumato.networks.unet import UNet
 from sfumato.training import checkpoint, run_folder
 from sfumato.training.batches import Batches
 from sfumato.training.checkpoint import Position
+from sfumato.training.classifier_config import ClassifierConfig
 from sfumato.training.config import TrainConfig
 from sfumato.training.ema import Average, decay
 from sfumato.training.preview import preview
 from sfumato.training.progress import Log, Meter, memory_mb
 from sfumato.training.recent import Recent
 
-__all__ = ["learning_rate", "train"]
+__all__ = ["learning_rate", "stop_requests", "train"]
 
 MAX_TERMINAL_SNR = 0.02  # Stable Diffusion's 0.0047 is known to show; beyond this, what comes out is no picture
 
@@ -122,7 +123,7 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
         """Whether a multiple of `interval` lies in (last, seen]."""
         return interval > 0 and seen // interval > last // interval
 
-    with log, meter, _stop_requests() as stop:
+    with log, meter, stop_requests() as stop:
         while seen < config.pictures:
             before = seen
             count = min(config.batch, config.pictures - seen)
@@ -170,7 +171,7 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
     return out / "model"
 
 
-def learning_rate(config: TrainConfig, seen: int) -> float:
+def learning_rate(config: TrainConfig | ClassifierConfig, seen: int) -> float:
     """Up from 0 over the warm-up, level, then down to 0 over the last `cooldown` share of the run."""
     rise = (seen + config.batch) / max(config.warmup, 1)
     fall = (config.pictures - seen) / max(config.cooldown * config.pictures, 1e-9)
@@ -201,7 +202,7 @@ def _disk_errors(out: Path, seen: int) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
+def stop_requests() -> Iterator[threading.Event]:
     """An event that Ctrl-C or SIGTERM sets; a second one is not held back. Only the main thread can catch signals."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -24,6 +24,7 @@ from sfumato.files import check_writable, write_text
 from sfumato.models.spec import ModelSpec, SamplingDefaults
 from sfumato.networks.config import UNetConfig
 from sfumato.training.checkpoint import Position
+from sfumato.training.classifier_config import ClassifierConfig
 from sfumato.training.config import TrainConfig, stored_config
 
 __all__ = ["check_same", "locked", "model_spec", "network_for", "open_run", "record"]
@@ -81,7 +82,7 @@ def record(config: TrainConfig) -> None:
     write_text(config.out / "config.json", json.dumps(to_plain(config), indent=1) + "\n")
 
 
-def network_for(config: TrainConfig, data: Dataset) -> UNetConfig:
+def network_for(config: TrainConfig | ClassifierConfig, data: Dataset) -> UNetConfig:
     """The network's shape with the channels and labels of the data. `InputError` when the config says otherwise."""
     channels, labels = data.images.shape[3], tuple(map(len, data.kinds.values()))
     asked = config.network

@@ -1,0 +1,102 @@
+"""The way down of a U-Net and its middle, which a classifier shares. A network keeps the parts under its own names."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sfumato.errors import InputError
+from sfumato.networks.config import UNetConfig
+from sfumato.networks.layers import Attention, Downsample, ResBlock, conv, linear, sinusoidal
+
+__all__ = [
+    "TIME_SCALE",
+    "Stage",
+    "check_pictures",
+    "down_layers",
+    "embed_time",
+    "enter",
+    "entrance",
+    "middle_layers",
+    "stage",
+    "time_layers",
+]
+
+TIME_SCALE = 1000.0  # t in [0, 1] is embedded as 1000·t
+
+
+class Stage(nn.Module):
+    """A residual block and, where wanted, self-attention after it."""
+
+    def __init__(self, block: ResBlock, attention: Attention | None) -> None:
+        super().__init__()
+        self.block = block
+        self.attention = attention
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        x = self.block(x, embedding)
+        return x if self.attention is None else self.attention(x)
+
+
+def stage(config: UNetConfig, channels_in: int, channels_out: int, attends: bool) -> Stage:
+    """One stage of a network of this shape."""
+    block = ResBlock(
+        channels_in,
+        channels_out,
+        4 * config.channels,
+        groups=config.groups,
+        dropout=config.dropout,
+        scale_shift=config.time_embedding == "scale-shift",
+    )
+    attention = Attention(channels_out, groups=config.groups, head_channels=config.head_channels) if attends else None
+    return Stage(block, attention)
+
+
+def time_layers(config: UNetConfig) -> nn.Sequential:
+    """From sines and cosines of the time to the embedding, of 4·channels features."""
+    features = 4 * config.channels
+    return nn.Sequential(linear(config.channels, features), nn.SiLU(), linear(features, features))
+
+
+def entrance(config: UNetConfig) -> nn.Conv2d:
+    """The first convolution, on patches."""
+    return conv(config.in_channels * config.patch**2, config.channels)
+
+
+def down_layers(config: UNetConfig) -> tuple[nn.ModuleList, list[int]]:
+    """Stages and changes of resolution, finest level first; channels at the entrance and after each of them."""
+    layers, kept = nn.ModuleList(), [config.channels]
+    for level, target in enumerate(config.widths):
+        for _ in range(config.blocks):
+            layers.append(stage(config, kept[-1], target, level in config.attention_levels))
+            kept.append(target)
+        if level < len(config.widths) - 1:
+            layers.append(Downsample(target))
+            kept.append(target)
+    return layers, kept
+
+
+def middle_layers(config: UNetConfig) -> nn.ModuleList:
+    """Two stages at the coarsest level."""
+    width = config.widths[-1]
+    return nn.ModuleList([stage(config, width, width, config.mid_attention), stage(config, width, width, False)])
+
+
+def check_pictures(config: UNetConfig, x: Tensor) -> None:
+    """Raise `InputError` unless x is (N, in_channels, H, W) of a size that fits."""
+    if x.ndim != 4 or x.shape[1] != config.in_channels:
+        raise InputError(f"this network takes pictures (N, {config.in_channels}, H, W), not {tuple(x.shape)}")
+    config.check_size(x.shape[2], x.shape[3])
+
+
+def embed_time(config: UNetConfig, layers: nn.Module, x: Tensor, t: Tensor | float) -> Tensor:
+    """(N, 4·channels) for the times t, (N,) or one for all, of pictures x (N, …)."""
+    t = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(len(x))
+    return layers(sinusoidal(TIME_SCALE * t, config.channels).to(x.dtype))
+
+
+def enter(config: UNetConfig, layer: nn.Module, x: Tensor) -> Tensor:
+    """Patches to channels, then the first convolution: (N, C, H, W) -> (N, channels, H/patch, W/patch)."""
+    h = F.pixel_unshuffle(x, config.patch) if config.patch > 1 else x
+    return layer(h.contiguous(memory_format=torch.channels_last))
