@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench evidence docs clean
+.PHONY: demo test lint format bench evidence evidence-solvers docs clean
 
 demo: $(VENV)/core
 	$(BIN)/sfumato demo --out demo
@@ -28,6 +28,9 @@ evidence: $(VENV)/test
 	$(BIN)/python bench/mutations.py
 	$(BIN)/python bench/recipes.py
 	$(BIN)/sfumato evaluate emoji --data emoji --out bench/results/emoji-fd.json
+
+evidence-solvers: $(VENV)/test
+	$(BIN)/python bench/solvers.py
 
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx -W -q docs docs/_build/html

@@ -21,7 +21,7 @@ def run(*words):
     return main([str(word) for word in words])
 
 
-@pytest.mark.parametrize("verb", ["", *VERBS, "data", "data pack"])
+@pytest.mark.parametrize("verb", ["", *VERBS, "data", "data pack", "solvers show", "solvers list"])
 def test_help_needs_no_torch_nor_numpy(verb):
     code = (
         "import sys\nfrom sfumato.cli.main import main\n"
@@ -97,6 +97,11 @@ def test_sample_with_options_of_the_solver(model, tmp_path, capsys):
         (["--device", "cuda:99"], "cannot be used"),
         (["--solver", "ddim", "--option", "eta=abc"], "eta lies between"),
         (["--option", "steps=3"], "steps is no option"),
+        (["--solver", "tuned"], "tuned for no number of steps"),
+        (["--times", "1", "0.5", "0.7", "0"], "times must fall strictly"),
+        (["--times", "1", "0", "--steps", "3"], "either steps"),
+        (["--end", "noise"], "no end 'noise'"),
+        (["--solver", "dpmpp-3m", "--option", "lower_order_final=1"], "true or false"),
         (["--batch", "-5"], "batch must be at least 1"),
     ],
 )

@@ -69,6 +69,7 @@ class Tune:
                 table = fit_table(
                     fitted,
                     steps,
+                    [tuned.table for tuned in tables.values()],
                     progress=lambda tried, error, steps=steps, task=task: bar.update(
                         task, description=f"fitting {steps} steps: {tried} tables tried, error {error:.4f}"
                     ),

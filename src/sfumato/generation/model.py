@@ -253,6 +253,18 @@ class Model:
         rows = self.label_rows(label, seeds, request.guidance)
         yield from self._walk(seeds, rows, request, self.guidance_scale(request, rows))
 
+    def _note_scale(self, request: Request, scale: float) -> None:
+        """Say it when a tuned table is used at another guidance scale than it was fitted for."""
+        table = self.table(request)
+        fitted = next((tuned.guidance_scale for tuned in self.tuned.values() if tuned.table is table), scale)
+        if fitted != scale:
+            log.warning(
+                "the table tuned for %d steps was fitted at guidance scale %g, not %g: expect less of it",
+                table.steps,
+                fitted,
+                scale,
+            )
+
     def _walk(self, seeds: Sequence[int], rows: np.ndarray, request: Request, scale: float) -> Iterator[Step]:
         table, labels = self.table(request), torch.from_numpy(rows)
         denoise = self.denoiser(
@@ -269,6 +281,8 @@ class Model:
         steps: int | None = None,
         solver: str | Table | None = None,
         spacing: str | None = None,
+        times: Sequence[float] | None = None,
+        end: str = "data",
         guidance_scale: float | None = None,
         size: tuple[int, int] | None = None,
         clip: bool = True,
@@ -289,7 +303,7 @@ class Model:
             seed: of the first one; the next have seed + 1, seed + 2 … Or a list with a seed for each.
             label: names such as "food" or "food, noto"; "none" for no condition; None draws for each picture labels as
                 they occur in the training data. Or (n, K) indices.
-            steps, solver, spacing, guidance_scale, size, clip, dynamic_threshold, options: see `Request`; None is the
+            steps, solver, spacing, times, end, guidance_scale, size, clip, dynamic_threshold, options: see `Request`; None is the
                 model's default.
             negative, guidance_interval, guidance_rescale, weak, classifier, classifier_scale: see `Guidance`; a weaker
                 model and a classifier are loaded ones, or where they are.
@@ -316,6 +330,8 @@ class Model:
             size,
             clip,
             options=tuple(options.items()),
+            times=None if times is None else tuple(times),
+            end=end,
             guidance=guidance,
             dynamic_threshold=dynamic_threshold,
         )
@@ -337,6 +353,7 @@ class Model:
         seeds = seeds_from(n, seed)
         rows = self.label_rows(label, seeds, request.guidance)
         scale = self.guidance_scale(request, rows)  # of all pictures together: how they are batched changes nothing
+        self._note_scale(request, scale)
         parts = []
         for first in range(0, n, batch):
             part = slice(first, first + batch)

@@ -85,5 +85,7 @@ def load_tuned(folder: Path, weights_sha256: str) -> dict[int, TunedTable]:
             table = Table.from_json(json.dumps(entry.table))
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+        if table.times[0] <= table.times[-1]:
+            raise InputError(f"{path}: the table of {table.steps} steps does not lead from noise to data")
         tables[table.steps] = TunedTable(table, entry.guidance_scale, entry.evidence)
     return tables

@@ -12,7 +12,7 @@ from sfumato.errors import DivergedError, InputError
 from sfumato.seeds import Stream, check_seed, noise_of_steps
 from sfumato.solvers.table import Table
 
-__all__ = ["Denoiser", "Step", "solve", "steps"]
+__all__ = ["Denoiser", "Step", "fresh_noise", "solve", "steps"]
 
 Denoiser = Callable[[Tensor, float], Tensor]
 """(x_t (N, …), t) -> x̂0 (N, …)"""
@@ -60,7 +60,7 @@ def steps(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | Non
 
 
 def _walk(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | None) -> Iterator[Step]:
-    fresh = _fresh_noise(table, seeds or (), x)
+    fresh = fresh_noise(table, seeds or (), x)
     history: tuple[list[Tensor], list[Tensor]] = ([], [])  # points and pictures, the latest first
     for i, (t, terms, s) in enumerate(table.program):
         denoised = denoise(x, t)
@@ -77,7 +77,7 @@ def _walk(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | Non
         yield Step(i, t, denoised, x)
 
 
-def _fresh_noise(table: Table, seeds: Sequence[int], like: Tensor) -> Iterator[Tensor]:
+def fresh_noise(table: Table, seeds: Sequence[int], like: Tensor) -> Iterator[Tensor]:
     """Noise for the rows that draw it, made for as many rows at once as fit a small block."""
     rows = [i for i, row in enumerate(table.program) if row.s]
     together = max(1, NOISE_BLOCK // max(like.numel(), 1))

@@ -26,8 +26,8 @@ from sfumato.tuning.reference import Reference
 
 __all__ = ["fit_table"]
 
-WINDOW = 4
-STRIDES = (4, 2, 1)
+WINDOW = 4  # x̂0 that a row may use
+STRIDES = (8, 4, 2, 1)
 RIDGE = 1e-8
 
 
@@ -42,14 +42,17 @@ class Stage(NamedTuple):
 
 
 def fit_table(
-    reference: Reference, steps: int, window: int = WINDOW, progress: Callable[[int, float], None] | None = None
+    reference: Reference,
+    steps: int,
+    near: Sequence[Table] = (),
+    progress: Callable[[int, float], None] | None = None,
 ) -> Table:
     """The table of `steps` network calls that comes nearest to the reference.
 
     Args:
         reference: trajectories of the model.
         steps: network calls, from 1 to half of the reference's.
-        window: how many of the latest x̂0 a row may use.
+        near: tables fitted before, of any number of steps: their times, resampled, are tried first too.
         progress: called with the number of tables tried and the least error so far.
 
     Raises:
@@ -58,7 +61,7 @@ def fit_table(
     most = (len(reference.times) - 1) // 2
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= most:
         raise InputError(f"a table is fitted for 1 to {most} steps, not {steps!r}")
-    starts = [_fitted(reference, places, window) for places in _starts(reference, steps)]
+    starts = [_fitted(reference, places) for places in _starts(reference, steps, near)]
     stages = min(starts, key=lambda start: reference.error(start[-1].x))
     best, tried = reference.error(stages[-1].x), len(starts)
     for stride in STRIDES:
@@ -71,7 +74,7 @@ def fit_table(
                     places[k] += move
                     if not places[k - 1] < places[k] < places[k + 1]:
                         continue
-                    candidate = _fitted(reference, places, window, stages)
+                    candidate = _fitted(reference, places, stages)
                     tried += 1
                     error = reference.error(candidate[-1].x)
                     if error < best:
@@ -83,13 +86,17 @@ def fit_table(
     return Table.from_rows("tuned", rows, float(reference.times[-1]), steps, "tuned")
 
 
-def _starts(reference: Reference, steps: int) -> list[list[int]]:
+def _starts(reference: Reference, steps: int, near: Sequence[Table]) -> list[list[int]]:
     """Where a search may begin, as places on the reference, (steps + 1,) rising: where x̂0 changes equally much between
-    two calls; and where the last call is left out of steps that are even on the reference, which is in λ."""
+    two calls; even on the reference, which is in λ, up to its last quarter; and as in other tables."""
     last = len(reference.times) - 1
     by_change = np.searchsorted(reference.changed, np.linspace(0, reference.changed[-1], steps + 1))
-    even = np.round(np.r_[np.linspace(0, 0.75 * last, steps), last])
-    return [_apart(places.astype(int), last) for places in (by_change, even)]
+    even = np.r_[np.linspace(0, 0.75 * last, steps), last]
+    others = []
+    for table in near:
+        places = np.interp(-table.times, -reference.times, np.arange(last + 1))
+        others.append(np.interp(np.linspace(0, table.steps, steps + 1), np.arange(table.steps + 1), places))
+    return [_apart(np.round(places).astype(int), last) for places in (by_change, even, *others)]
 
 
 def _apart(places: np.ndarray, last: int) -> list[int]:
@@ -101,7 +108,7 @@ def _apart(places: np.ndarray, last: int) -> list[int]:
     return [*apart, last]
 
 
-def _fitted(reference: Reference, places: Sequence[int], window: int, known: Sequence[Stage] = ()) -> list[Stage]:
+def _fitted(reference: Reference, places: Sequence[int], known: Sequence[Stage] = ()) -> list[Stage]:
     """The rows for these places. The first of the `known` ones are kept as long as they are the same."""
     same = 0
     while same < len(known) and [known[same].call, known[same].end] == list(places[same : same + 2]):
@@ -111,7 +118,7 @@ def _fitted(reference: Reference, places: Sequence[int], window: int, known: Seq
         x = stages[-1].x if stages else reference.start
         t = float(reference.times[call])
         denoised = reference.denoise(x, t)
-        seen = [x, denoised, *(stage.denoised for stage in stages[::-1][: window - 1])]
+        seen = [x, denoised, *(stage.denoised for stage in stages[::-1][: WINDOW - 1])]
         weights = _least_squares(seen, reference.states[end])
         x_next = torch.stack([w * value for w, value in zip(weights, seen, strict=True)]).sum(0)
         stages.append(Stage(call, end, denoised, x_next, Row(t, weights[:1], weights[1:])))
