@@ -170,7 +170,7 @@ def distance() -> None:
 
 
 def plot() -> None:
-    """docs/images/solvers.png: error by calls. docs/images/few-steps.png: the same seeds at 5, 10, 20, 50, 1000 steps."""
+    """docs/images: solvers.png, error by calls; few-steps.png, the same seeds at 5, 10, 20, 50 and 1000 steps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
