@@ -3,8 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that every test can import `exact`
+
+settings.register_profile("sfumato", deadline=None, derandomize=True)  # no wall clock, no luck
+settings.load_profile("sfumato")
 
 
 @pytest.fixture(autouse=True)

@@ -128,7 +128,9 @@ def test_tuned_tables_are_used_at_the_scale_they_were_fitted_for_or_that_is_said
     assert "guidance scale 1.5" in caplog.text
 
 
-@pytest.mark.parametrize(("words", "message"), [(["--steps", 99], "1 to 60 steps"), (["--pictures", 0], "at least one")])
+@pytest.mark.parametrize(
+    ("words", "message"), [(["--steps", 99], "1 to 60 steps"), (["--pictures", 0], "at least one")]
+)
 def test_tune_refuses_what_cannot_be(model, capsys, words, message):
     assert run("tune", model, "--pictures", 1, *words) == 2
     assert message in capsys.readouterr().err

@@ -73,7 +73,7 @@ def schedules(draw) -> NoiseSchedule:
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(schedule=schedules(), steps=st.sampled_from(STEPS), spacing=st.sampled_from(list(solvers.SPACINGS)))
 def test_a_constant_picture_is_carried_exactly(name, options, schedule, steps, spacing):
     table = solvers.get(name, schedule, steps=min(steps, schedule.steps), spacing=spacing, **options)

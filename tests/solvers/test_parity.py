@@ -112,11 +112,9 @@ CASES = [  # ours, options, theirs, what it keeps, options, where both end
         for mine, more in (({}, to), ({"corrector": "off"}, {**OFF, **to}))
         if (bh, end) != ("bh1", 0.0)  # there diffusers multiplies infinity by nothing
     ],
-    *[
-        (f"deis-{p}", {"variable": "log-rho"}, "DEISMultistepScheduler", VP, {"solver_order": p}, end)
+    *[  # to σ = 0 diffusers' takes the logarithm of 0
+        (f"deis-{p}", {"variable": "log-rho"}, "DEISMultistepScheduler", VP, {"solver_order": p}, LEAST)
         for p in (1, 2, 3)
-        for end in (0.0, LEAST)
-        if end or p > 1
     ],
 ]
 
@@ -131,25 +129,16 @@ def test_same_trajectories_as_diffusers(monkeypatch, seed, name, mine, scheduler
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("order", [2, 3])
-@pytest.mark.parametrize("kind", ["dpmsolver", "dpmsolver++"])
-def test_a_singlestep_step_is_diffusers(seed, order, kind):
-    """One step with its stages, from a start where the stages lie at 1/2, or at 1/3 and 2/3, as ours always do."""
+@pytest.mark.parametrize(("name", "kind"), [("dpm-solver-2s", "dpmsolver"), ("dpmpp-2s", "dpmsolver++")])
+def test_a_singlestep_step_is_diffusers(seed, name, kind):
+    """One step with its stage, which lies in the middle in ℓ, as ours always do."""
     diffusers = pytest.importorskip("diffusers", reason="pip install 'sfumato[test]'")
-    if (order, kind) == (3, "dpmsolver++"):
-        pytest.skip("dpmpp-3s is no solver here")
     schedule, _ = case(seed, 0.0)
-    low, high = schedule.log_snr(0.9), schedule.log_snr(0.4)
-    stages = schedule.time(np.linspace(low, high, order + 1))
-    name = {"dpmsolver": f"dpm-solver-{order}s", "dpmsolver++": "dpmpp-2s"}[kind]
-    made = diffusers.DPMSolverSinglestepScheduler(
-        200, algorithm_type=kind, solver_order=order, final_sigmas_type="sigma_min"
-    )
-    made.set_timesteps(order)
-    made.sigmas = torch.tensor(
-        [schedule.sigma(float(t)) / schedule.alpha(float(t)) for t in stages], dtype=torch.float64
-    )
-    made.order_list = list(range(1, order + 1))
+    stages = schedule.time(np.linspace(schedule.log_snr(0.9), schedule.log_snr(0.4), 3))
+    made = diffusers.DPMSolverSinglestepScheduler(200, algorithm_type=kind, final_sigmas_type="sigma_min")
+    made.set_timesteps(2)
+    levels = [schedule.sigma(float(t)) / schedule.alpha(float(t)) for t in stages]
+    made.sigmas, made.order_list = torch.tensor(levels, dtype=torch.float64), [1, 2]
     x = doubles(len(SEEDS), 6)
     result, _ = ours(schedule, stages[[0, -1]], name)
     for t, step in zip(stages[:-1], made.timesteps, strict=True):

@@ -85,7 +85,8 @@ def test_tables_of_other_numbers_of_steps_are_somewhere_to_begin():
 
 def test_says_how_the_search_goes():
     told = []
-    fit_table(reference(Mixture(SCHEDULE), doubles(20, 1)), 3, progress=lambda tried, error: told.append((tried, error)))
+    given = reference(Mixture(SCHEDULE), doubles(20, 1))
+    fit_table(given, 3, progress=lambda tried, error: told.append((tried, error)))
     assert [tried for tried, _ in told] == sorted(tried for tried, _ in told)
     assert [error for _, error in told] == sorted((error for _, error in told), reverse=True)
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import torch
 
@@ -17,7 +19,7 @@ def test_is_the_models_own_fine_trajectory():
     torch.testing.assert_close(reference.states[1:], torch.stack([s.x for s in steps]), atol=1e-4, rtol=1e-4)
     t = float(reference.times[3])
     torch.testing.assert_close(reference.denoise(reference.states[3], t), steps[3].denoised, atol=1e-4, rtol=1e-4)
-    changes = [(b.denoised - a.denoised).square().mean().sqrt().item() for a, b in zip(steps[:-1], steps[1:], strict=True)]
+    changes = [(b.denoised - a.denoised).square().mean().sqrt().item() for a, b in pairwise(steps)]
     np.testing.assert_allclose(np.diff(reference.changed)[:-1], changes, rtol=0.05)  # RMS over batches of 2 and 1
 
 
