@@ -108,7 +108,8 @@ def main() -> None:
             table = solvers.get(name, sf.NoiseSchedule.linear(), steps=steps)
             runs = [ours(table, shape), arithmetic(table, shape)]
             if name in DIFFUSERS:
-                runs.append(theirs(*DIFFUSERS[name], steps, shape))
+                scheduler, options = DIFFUSERS[name]
+                runs.append(theirs(scheduler, options, steps, shape))
             for run in runs:
                 run()
             rounds = [[microseconds(run) for run in runs] for _ in range(ROUNDS)]

@@ -65,7 +65,7 @@ def table_of(label: str, schedule: sf.NoiseSchedule, calls: int, spacing: str) -
 
 
 def save(part: str, facts: dict) -> None:
-    everything = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"command": "make evidence-solvers"}
+    everything: dict = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"command": "make evidence-solvers"}
     everything[part] = facts
     RESULTS.write_text(json.dumps(everything, indent=1) + "\n")
 

@@ -303,8 +303,8 @@ class Model:
             seed: of the first one; the next have seed + 1, seed + 2 … Or a list with a seed for each.
             label: names such as "food" or "food, noto"; "none" for no condition; None draws for each picture labels as
                 they occur in the training data. Or (n, K) indices.
-            steps, solver, spacing, times, end, guidance_scale, size, clip, dynamic_threshold, options: see `Request`; None is the
-                model's default.
+            steps, solver, spacing, times, end, guidance_scale, size, clip, dynamic_threshold, options: see `Request`;
+                None is the model's default.
             negative, guidance_interval, guidance_rescale, weak, classifier, classifier_scale: see `Guidance`; a weaker
                 model and a classifier are loaded ones, or where they are.
             batch: pictures at once. It changes no picture by more than one level of 255.
