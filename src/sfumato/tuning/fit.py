@@ -2,7 +2,7 @@
 
 Row i leads from the point that the rows before it reached to the reference's point at the next time:
 
-    x_{i+1} = a·x_i + Σ_k d_k·x̂0_{i-k},    minimise |x_{i+1} - x_ref(t_{i+1})|²
+    x_{i+1} = a·x_i + Σ_k d_k·x̂0_{i-k},    so that Σ (x_{i+1} - x_ref(t_{i+1}))² is least
 
 over all pictures and pixels. The rows before it being fixed, a row also mends what they got wrong. Where the calls
 lie is then found by moving one time after the other while the error at the end falls. The idea that a solver's numbers
