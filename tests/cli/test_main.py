@@ -100,6 +100,7 @@ def test_sample_with_options_of_the_solver(model, tmp_path, capsys):
         (["--solver", "tuned"], "tuned for no number of steps"),
         (["--times", "1", "0.5", "0.7", "0"], "times must fall strictly"),
         (["--times", "1", "0", "--steps", "3"], "either steps"),
+        (["--times", "0.1", "1", "--solver", "ddim"], "from data to noise"),
         (["--end", "noise"], "no end 'noise'"),
         (["--solver", "dpmpp-3m", "--option", "lower_order_final=1"], "true or false"),
         (["--batch", "-5"], "batch must be at least 1"),

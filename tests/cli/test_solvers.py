@@ -35,7 +35,7 @@ def test_lists_every_solver_with_order_calls_and_noise(capsys):
 
 
 def test_shows_the_exact_times_and_weights(capsys, tmp_path):
-    assert run("solvers", "show", "unipc-2", "--steps", 5, "--schedule", "linear", "--no-zero-terminal-snr") == 0
+    assert run("solvers", "show", "unipc-2", "--steps", 5, "--schedule", "linear", "--zero-terminal-snr", "False") == 0
     printed = capsys.readouterr().out
     table = solvers.get("unipc-2", load_schedule("linear"), 5)
     assert printed == f"{table}\n"
@@ -78,6 +78,8 @@ def test_drawing_without_matplotlib_says_what_to_install(tmp_path, capsys, monke
         (["ddim", "--steps", 0], "from 1 to 1000"),
         (["ddim", "--times", 1, 0.2, 0.3], "fall strictly"),
         (["ddim", "--model", "emojy"], "Did you mean 'emoji'"),
+        (["ddim", "--model", "emoji", "--schedule", "linear"], "has its own schedule"),
+        (["ddim", "--option", "eta=0", "eta=1"], "given twice"),
     ],
 )
 def test_mistakes_exit_with_2(capsys, words, message):
@@ -103,7 +105,7 @@ def test_tune_sample_show_and_export(model, tmp_path, capsys):
     assert run("sample", model, "--n", 2, "--solver", "tuned", "--steps", 3, "--out", tmp_path / "o") == 0
     assert "tuned, 3 steps, 3 network calls, spacing tuned" in capsys.readouterr().out
     made = json.loads(Image.open(tmp_path / "o" / "0000.png").text["sfumato"])  # type: ignore[attr-defined]
-    assert (made["solver"], made["steps"]) == ("tuned", 3)
+    assert solvers.Table.from_json(json.dumps(made["solver"])) == load(model).tuned[3].table
     assert run("sample", model, "--solver", "tuned", "--steps", 7, "--out", tmp_path / "p") == 2
     assert "tuned for 2, 3, 4 steps, not for 7" in capsys.readouterr().err
     assert run("sample", model, "--solver", "tuned", "--steps", 3, "--spacing", "karras", "--out", tmp_path / "p") == 2
@@ -111,6 +113,8 @@ def test_tune_sample_show_and_export(model, tmp_path, capsys):
     assert run("solvers", "show", "tuned", "--model", model, "--steps", 4) == 0
     assert "tuned: 4 steps" in capsys.readouterr().out
 
+    assert run("export", model, "--out", tmp_path / "same", "--solver", "tuned", "--steps", 3) == 0
+    assert run("sample", tmp_path / "same", "--n", 1, "--out", tmp_path / "q") == 0
     assert run("export", model, "--out", tmp_path / "same", "--name", "other") == 0
     assert sorted(load(tmp_path / "same").tuned) == [2, 3, 4]
     assert run("export", model, "--out", tmp_path / "same", "--dtype", "float16") == 0

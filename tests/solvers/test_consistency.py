@@ -5,12 +5,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from exact import SCHEDULES
 from sfumato import solvers
 from sfumato.diffusion.schedule import NoiseSchedule
+from sfumato.errors import InputError
 from sfumato.solvers.table import Table
 
 OPTIONS = {  # what makes a stochastic solver keep the exact law; the rest do so by themselves
@@ -62,6 +63,14 @@ def faults(table: Table, schedule: NoiseSchedule) -> float:
     return worst
 
 
+def made(name, schedule, **how) -> Table:
+    try:
+        return solvers.get(name, schedule, **how)
+    except InputError:
+        assume(name != "restart")  # which needs times on both sides of its levels
+        raise
+
+
 @st.composite
 def schedules(draw) -> NoiseSchedule:
     """Named ones, and any that add noise at every step; some end in pure noise."""
@@ -76,7 +85,7 @@ def schedules(draw) -> NoiseSchedule:
 @settings(max_examples=25)
 @given(schedule=schedules(), steps=st.sampled_from(STEPS), spacing=st.sampled_from(list(solvers.SPACINGS)))
 def test_a_constant_picture_is_carried_exactly(name, options, schedule, steps, spacing):
-    table = solvers.get(name, schedule, steps=min(steps, schedule.steps), spacing=spacing, **options)
+    table = made(name, schedule, steps=min(steps, schedule.steps), spacing=spacing, **options)
     assert faults(table, schedule) < ROUNDING
 
 
@@ -113,13 +122,13 @@ def test_adams_in_v_carries_a_constant_velocity_exactly(order, schedule):
         assert got == pytest.approx(x[i + 1], abs=1e-9)
 
 
-@pytest.mark.parametrize(("name", "options"), VARIANTS)
+FIRST = ("dd", "eu", "anc", "heun", "edm", "dpm", "sde", "unipc", "er", "lcm")  # how the names begin
+LANDING = [variant for variant in VARIANTS if variant[0].startswith(FIRST)]
+
+
+@pytest.mark.parametrize(("name", "options"), LANDING)
 def test_the_last_step_lands_on_the_denoised_picture(name, options):
-    """Where the prediction is x̂0 it is all that a step to data takes; higher orders in other variables extrapolate."""
-    if name in ("lms", "plms", "ab", "ipndm-2", "ipndm-3", "ipndm-4", "deis-2") and "lower_order_final" not in options:
-        options = {**options, "lower_order_final": True} if name != "plms" else options
-    if name == "plms" or options.get("lower_order_final") is False:
-        pytest.skip("extrapolates to the end, as published")
+    """Where x̂0 is interpolated in ℓ, or the last step is of first order. Other solvers extrapolate ε̂ to the end."""
     for schedule in SCHEDULES.values():
         table = solvers.get(name, schedule, steps=5, **options)
         assert np.array_equal(table.X[-1], np.zeros(table.window))

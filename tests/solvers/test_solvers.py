@@ -177,7 +177,7 @@ def test_restart_goes_back_up_as_often_as_it_says():
     assert table.steps == 12
     assert np.count_nonzero(np.diff(table.times) > 0) == 3
     assert np.count_nonzero(table.S) == 3
-    assert table.calls == 2 * 12 - 1 + 3 * 2 * 2
+    assert table.calls == 2 * 13 - 1 + 3 * 2 * 2  # a step more, for the time at the low level
     tops = table.times[1:][np.diff(table.times) > 0]
     np.testing.assert_allclose(schedule.sigma(tops) / schedule.alpha(tops), 1.0, rtol=1e-9)
 
@@ -284,6 +284,12 @@ def test_bad_requests_are_told():
         (lambda: solvers.get("edm", linear, steps=5, s_churn="much"), "s_churn is a number"),
         (lambda: solvers.get("restart", linear, steps=5, low=2.0, high=1.0), "high is a number from 2"),
         (lambda: solvers.get("restart", linear, steps=5, repeats=0), "repeats is a whole number"),
+        (lambda: solvers.get("restart", linear, steps=5, low=1.0, high=1.0), "have to pass"),
+        (lambda: solvers.get("restart", linear, steps=5, high=500.0), "have to pass"),
+        (lambda: solvers.get("restart", linear, times=[1.0, 0.5]), "have to pass"),
+        (lambda: solvers.get("restart", linear, steps=5, low=math.inf, high=math.inf), "low is a number"),
+        (lambda: solvers.get("edm", linear, steps=5, s_min="abc"), "s_min is a number"),
+        (lambda: solvers.get("edm", linear, steps=5, s_min=2.0, s_max=1.0), "s_max is a number from 2"),
         (lambda: solvers.get("sde-dpmpp-2m", linear, steps=5, eta=float("nan")), "eta is a number"),
         (lambda: solvers.get("ddim", linear, steps=0), "from 1 to 1000"),
         (lambda: solvers.get("ddim", linear, steps=1001), "from 1 to 1000"),

@@ -100,13 +100,15 @@ def test_may_end_at_the_least_noise_that_was_trained_on(spacing, schedule):
 
 
 def test_visible_leaves_out_what_nobody_sees():
-    """From pure noise to λ = -5.5 at once, then evenly to λ = 4, then to data."""
+    """From pure noise to λ = -5.5 at once, then evenly to λ = 4, then to data; with more steps a wider range."""
     for name in ("cosine-zsnr", "linear", "edm"):
         schedule = SCHEDULES[name]
         times = spaced_times(schedule, 7, "visible")
         log_snr = schedule.log_snr(times[1:-1])
         assert times[0] == 1
         np.testing.assert_allclose(log_snr, np.linspace(-5.5, 4.0, 6), atol=1e-9)
+    log_snr = schedule.log_snr(spaced_times(SCHEDULES["edm"], 20, "visible")[1:-1])
+    np.testing.assert_allclose(log_snr, np.linspace(-5.5 - 2 * np.log(2), 4 + 2 * np.log(2), 19), atol=1e-9)
 
 
 def test_published_lists_of_steps():

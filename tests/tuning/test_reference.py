@@ -31,5 +31,8 @@ def test_the_error_is_a_root_mean_square():
 
 
 def test_guidance_scale_is_the_models_unless_given():
-    plain, guided = (reference_of(MODEL, [1], scale, fine_steps=4).result for scale in (None, 3.0))
-    assert not torch.equal(plain, guided)
+    default = MODEL.spec.sampling.guidance_scale
+    plain, same, guided = (reference_of(MODEL, [1], scale, fine_steps=4) for scale in (None, default, 3.0))
+    assert torch.equal(plain.result, same.result)
+    assert not torch.equal(plain.result, guided.result)
+    assert (plain.guidance_scale, guided.guidance_scale) == (default, 3.0)

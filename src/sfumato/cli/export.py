@@ -54,7 +54,7 @@ class Export:
         sampling = replace(model.spec.sampling, **{key: value for key, value in asked.items() if value is not None})
         licence = self.licence or model.spec.licence
         spec = replace(model.spec, name=self.name or model.spec.name, licence=licence, sampling=sampling)
-        Model(spec, model.network).table(Request())  # the new defaults must work
+        Model(spec, model.network, tuned=model.tuned).table(Request())  # the new defaults must work
         dtype = getattr(torch, self.dtype)
         spec = save_folder(self.out, spec, model.network.state_dict(), model.spec.which_weights, dtype)
         assert spec.weights is not None

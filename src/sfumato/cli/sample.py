@@ -141,6 +141,8 @@ def options_from(words: tuple[str, ...]) -> dict[str, int | float | str]:
             raise InputError(f"--option {word!r}: write name=value, such as eta=0.5")
         if key in ("name", "schedule", "steps", "spacing", "times", "end"):
             raise InputError(f"--option {word!r}: {key} is no option of a solver")
+        if key in options:
+            raise InputError(f"--option {word!r}: {key} is given twice")
         options[key] = option_value(value)
     return options
 

@@ -31,10 +31,8 @@ class List:
             options = " ".join(f"{key}={_shown(value)}" for key, value in solver.options.items())
             print(f"{name:<16} {order:>5}  {solver.calls:<12}  {noise:<5}  {solver.spacing:<9}  {options}")
             print(f"{'':<16}        {solver.summary}")
-        print(
-            f"\nspacings: {', '.join(SPACINGS)}; or own times. ddim draws noise for eta > 0; plms, ipndm and lms reach"
-        )
-        print("their order where steps are even in sigma/alpha. A model may have tuned tables: sfumato tune.")
+        print(f"\nspacings: {', '.join(SPACINGS)}; or own times. ddim draws noise for eta > 0; plms and ipndm")
+        print("reach their order where steps are even in sigma/alpha. A model may have tuned tables: sfumato tune.")
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,13 @@ class Show:
     name: Positional[str]
     """one of `sfumato solvers`; or tuned, with --model"""
     steps: int | None = None
-    """solver steps; default: 10"""
+    """solver steps; default: the model's, or 10"""
     model: str | None = None
     """the model whose schedule and defaults it is for; default: no model, a schedule"""
-    schedule: ScheduleName = "cosine"
-    """without a model: the schedule, of 1000 steps"""
-    zero_terminal_snr: bool = True
-    """without a model: whether the schedule ends in pure noise"""
+    schedule: ScheduleName | None = None
+    """without a model: the schedule, of 1000 steps; default: cosine"""
+    zero_terminal_snr: bool | None = None
+    """without a model: whether the schedule ends in pure noise; default: it does, but for edm"""
     spacing: str | None = None
     """where the steps lie; default: the solver's"""
     times: tuple[float, ...] = ()
@@ -76,21 +74,25 @@ class Show:
     def _table(self) -> Table:
         from sfumato.cli.sample import options_from
 
-        options = options_from(self.option)
-        steps = 10 if self.steps is None and not self.times else self.steps
+        options, times = options_from(self.option), self.times or None
         if self.model is not None:
+            if self.schedule is not None or self.zero_terminal_snr is not None:
+                raise InputError("a model has its own schedule; leave out --schedule and --zero-terminal-snr")
             from sfumato.generation.model import Request, load
 
-            request = Request(steps, self.name, self.spacing, options=tuple(options.items()))
-            return load(self.model).table(Request(**{**vars(request), "times": self.times or None, "end": self.end}))
+            request = Request(
+                self.steps, self.name, self.spacing, options=tuple(options.items()), times=times, end=self.end
+            )
+            return load(self.model).table(request)
         from sfumato.diffusion.config import ScheduleConfig
         from sfumato.solvers import get
 
         if self.name == "tuned":
             raise InputError("a tuned table belongs to a model; name it with --model")
-        zero = self.zero_terminal_snr and self.schedule != "edm"
-        schedule = ScheduleConfig(self.schedule, zero_terminal_snr=zero).build()
-        return get(self.name, schedule, steps, self.spacing, self.times or None, self.end, **options)
+        zero = self.schedule != "edm" if self.zero_terminal_snr is None else self.zero_terminal_snr
+        schedule = ScheduleConfig(self.schedule or "cosine", zero_terminal_snr=zero).build()
+        steps = 10 if self.steps is None and times is None else self.steps
+        return get(self.name, schedule, steps, self.spacing, times, self.end, **options)
 
 
 def _shown(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,13 +45,14 @@ def invert(
         InputError: for pictures that are not uint8 (N, H, W, C) of a size and with the channels that the model takes.
     """
     channels = model.network.config.in_channels
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != channels:
-        raise InputError(f"pictures must be uint8 (N, H, W, {channels}), not {pictures.dtype} {tuple(pictures.shape)}")
-    model.network.config.check_size(*pictures.shape[1:3])
+    array = np.asarray(pictures)
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != channels or not len(array):
+        raise InputError(f"pictures must be uint8 (N, H, W, {channels}), not {array.dtype} {array.shape}")
+    model.network.config.check_size(*array.shape[1:3])
     table = inversion(solver, model.diffusion.schedule, steps, spacing)
-    x0 = torch.from_numpy(np.ascontiguousarray(pictures)).to(model.device).permute(0, 3, 1, 2) / 127.5 - 1
+    x0 = torch.from_numpy(np.ascontiguousarray(array)).to(model.device).permute(0, 3, 1, 2) / 127.5 - 1
     alpha = model.diffusion.schedule.alpha(float(table.times[0]))
-    return solve(_denoiser(model, len(pictures), label, guidance_scale), alpha * x0, table)
+    return solve(_denoiser(model, len(array), label, guidance_scale), alpha * x0, table)
 
 
 def decode(
@@ -67,8 +69,11 @@ def decode(
     table = get(solver, model.diffusion.schedule, steps, spacing)
     if table.stochastic:
         raise InputError(f"solver {solver!r} draws noise; the same picture comes back only from one that does not")
+    if table.times[0] != 1:
+        raise InputError(f"spacing {spacing!r} does not begin at t = 1, where the noise is; take another")
     x = solve(_denoiser(model, len(noise), label, guidance_scale), noise, table)
-    return Images(to_uint8(x), [MARK] * len(noise))
+    facts = {"model": model.spec.name, "solver": table.name, "steps": table.steps, "from": "noise that was given"}
+    return Images(to_uint8(x), [{**MARK, "sfumato": json.dumps(facts)}] * len(noise))
 
 
 def interpolate(
@@ -87,7 +92,7 @@ def interpolate(
 
     The first and the last are a and b as the model sees them. Arguments as in `invert`.
     """
-    if n < 2:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 2:
         raise InputError(f"between two pictures there are at least the two, not {n}")
     if a.shape != b.shape:
         raise InputError(f"the pictures differ in shape: {a.shape} and {b.shape}")

@@ -27,17 +27,16 @@ from sfumato.images import Images
 from sfumato.models.folder import load_folder
 from sfumato.models.shipped import find_folder
 from sfumato.models.spec import ModelSpec
-from sfumato.models.tuned import TunedTable, load_tuned
+from sfumato.models.tuned import TUNED, TunedTable, load_tuned
 from sfumato.networks.config import NO_LABEL
 from sfumato.networks.unet import UNet
 from sfumato.seeds import Stream, check_seed, noise
 from sfumato.solvers import Denoiser, Step, Table, get, steps
+from sfumato.solvers.spacing import given_times
 
 __all__ = ["MARK", "Model", "Request", "load", "seeds_from"]
 
 Label = str | Sequence[str] | None
-
-TUNED = "tuned"
 
 log = logging.getLogger("sfumato")
 
@@ -79,12 +78,14 @@ class Request:
     size: tuple[int, int] | None = None
     clip: bool = True
     options: tuple[tuple[str, float | str], ...] = ()
-    times: tuple[float, ...] | None = None
+    times: Sequence[float] | np.ndarray | None = None
     end: str = "data"
     guidance: Guidance = NO_GUIDANCE
     dynamic_threshold: float | None = None
 
     def __post_init__(self) -> None:
+        if self.times is not None:
+            object.__setattr__(self, "times", tuple(given_times(self.times).tolist()))
         if self.dynamic_threshold is not None:
             check_percentile(self.dynamic_threshold)
 
@@ -115,24 +116,27 @@ class Model:
     def table(self, request: Request) -> Table:
         """The solver's table for a request, with the model's defaults filled in."""
         if isinstance(request.solver, Table):
-            if (request.steps, request.spacing, request.times, request.options) != (None, None, None, ()):
-                raise InputError("a table has its own steps, spacing, times and options; leave them out")
-            return request.solver
+            own = (request.steps, request.spacing, request.times, request.options, request.end)
+            if own != (None, None, None, (), "data"):
+                raise InputError("a table has its own steps, spacing, times, end and options; leave them out")
+            return _sampling(request.solver)
         default = self.spec.sampling
-        solver = request.solver or default.solver
+        solver = default.solver if request.solver is None else request.solver
         steps = default.steps if request.steps is None and request.times is None else request.steps
         if solver == TUNED:
             return self._tuned_table(request, steps)
-        spacing = request.spacing or (default.spacing if solver == default.solver and request.times is None else None)
+        spacing = request.spacing
+        if spacing is None and solver == default.solver and request.times is None:
+            spacing = default.spacing
         schedule, options = self.diffusion.schedule, dict(request.options)
-        return get(solver, schedule, steps, spacing, request.times, request.end, **options)
+        return _sampling(get(solver, schedule, steps, spacing, request.times, request.end, **options))
 
     def _tuned_table(self, request: Request, steps: int | None) -> Table:
         if request.spacing is not None or request.times is not None or request.options or request.end != "data":
             raise InputError(
                 "a tuned table has its own times and no options; leave spacing, times, end and options out"
             )
-        if steps not in self.tuned:
+        if not isinstance(steps, int) or steps not in self.tuned:
             known = ", ".join(map(str, sorted(self.tuned))) or "no number of"
             raise InputError(
                 f"model {self.spec.name!r} has tables tuned for {known} steps, not for {steps}. Choose one of them, or "
@@ -281,7 +285,7 @@ class Model:
         steps: int | None = None,
         solver: str | Table | None = None,
         spacing: str | None = None,
-        times: Sequence[float] | None = None,
+        times: Sequence[float] | np.ndarray | None = None,
         end: str = "data",
         guidance_scale: float | None = None,
         size: tuple[int, int] | None = None,
@@ -330,7 +334,7 @@ class Model:
             size,
             clip,
             options=tuple(options.items()),
-            times=None if times is None else tuple(times),
+            times=times,
             end=end,
             guidance=guidance,
             dynamic_threshold=dynamic_threshold,
@@ -362,6 +366,13 @@ class Model:
             if progress:
                 progress(min(first + batch, n))
         return Images(np.concatenate(parts), provenance(self, request, seeds, rows, scale))
+
+
+def _sampling(table: Table) -> Table:
+    """The table, if it leads from noise to data."""
+    if table.times[0] <= table.times[-1]:
+        raise InputError(f"table {table.name!r} leads from data to noise; sampling goes the other way")
+    return table
 
 
 def to_uint8(x: Tensor) -> np.ndarray:

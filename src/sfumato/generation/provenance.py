@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sfumato._version import __version__
+from sfumato.models.tuned import TUNED
 from sfumato.solvers import Table
 
 if TYPE_CHECKING:
@@ -30,16 +31,20 @@ def provenance(
         seeds, rows: seed and labels (N, K) of each.
         scale: w of guidance for the pictures that have something to be guided by.
     """
-    table, own = model.table(request), isinstance(request.solver, Table)
+    solver = model.spec.sampling.solver if request.solver is None else request.solver
+    table = model.table(request)
     facts = {
         "model": model.spec.name,
         "weights_sha256": model.spec.weights.sha256 if model.spec.weights else None,
-        "solver": json.loads(table.to_json()) if own else request.solver or model.spec.sampling.solver,
-        "options": dict(request.options),
-        "spacing": table.spacing,
-        "steps": table.steps,
-        "times": request.times,
-        "end": request.end,
+    }
+    if isinstance(solver, Table) or solver == TUNED:  # its numbers: another fit would have others
+        facts["solver"] = json.loads(table.to_json())
+    elif request.times is not None:
+        facts |= {"solver": solver, "options": dict(request.options), "times": list(request.times)}
+    else:
+        facts |= {"solver": solver, "options": dict(request.options), "steps": table.steps}
+        facts |= {"spacing": table.spacing, "end": request.end}
+    facts |= {
         "size": list(request.size or model.spec.size),
         "clip": request.clip,
         **request.guidance.facts(),

@@ -13,9 +13,12 @@ from sfumato.files import write_text
 from sfumato.solvers.table import Table
 from sfumato.typed import build
 
-__all__ = ["FILE", "TunedTable", "load_tuned", "save_tuned"]
+__all__ = ["FILE", "TUNED", "TunedTable", "load_tuned", "save_tuned"]
 
 FILE = "tuned.json"
+TUNED = "tuned"
+"""The name that stands for a model's own table where a solver is named."""
+
 FORMAT = 1
 
 

@@ -133,7 +133,7 @@ def plms(schedule: NoiseSchedule, times: np.ndarray, *, warmup: str = "heun") ->
 
     warmup="rk": the first three steps are Runge and Kutta's, four calls each (algorithm 2, F-PNDM).
     warmup="heun": only the first step is corrected, with one more call (latent diffusion's PLMS: Rombach et al. 2022).
-    A first step from pure noise, or a warming step to data, is Euler's.
+    A first step from pure noise is Euler's; a step to data never warms up.
     """
     check_choice("plms", "warmup", warmup, ("rk", "heun"))
     rows: list[Row] = []

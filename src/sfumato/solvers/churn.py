@@ -17,6 +17,8 @@ from sfumato.solvers.table import Row
 
 __all__ = ["edm", "restart"]
 
+MOST = 1e6  # of noise levels and churn
+
 
 def edm(
     schedule: NoiseSchedule,
@@ -31,11 +33,13 @@ def edm(
 
         γ = min(s_churn/N, √2 - 1) where s_min ≤ ρ ≤ s_max;   x/α gains √(ρ̂² - ρ²)·s_noise·z, ρ̂ = (1 + γ)·ρ
 
-    The defaults are the paper's for ImageNet-64, but for s_churn = 80 in its 40 steps and another range: see its
-    table 5. The first step starts from noise anyway and is not churned; no level rises above the schedule's last.
+    s_min = 0.05, s_max = 50 and s_noise = 1.003 are the paper's for ImageNet-64, and s_churn = 40 its value there
+    (table 5). The first step starts from noise anyway and is not churned; no level rises above the first one.
     s_churn = 0 is heun.
     """
-    check_number("edm", "s_churn", s_churn, 0.0, math.inf)
+    check_number("edm", "s_churn", s_churn, 0.0, MOST)
+    check_number("edm", "s_min", s_min, 0.0, MOST)
+    check_number("edm", "s_max", s_max, s_min, MOST)
     check_number("edm", "s_noise", s_noise, 0.0, 2.0)
     gamma = min(s_churn / (len(times) - 1), math.sqrt(2) - 1)
     points = points_at(schedule, times)
@@ -62,31 +66,34 @@ def restart(
     forward process and down anew.
 
     Args:
-        schedule, times: as for every solver.
-        low, high: the noise levels ρ = σ/α between which it is restarted; the low one moves to the nearest of `times`.
+        schedule, times: as for every solver. A time at `low` is put in between them, one more step of Heun.
+        low, high: the noise levels ρ = σ/α between which it is restarted.
         repeats: how often.
         inner: Heun steps of each way down, spaced evenly in ρ^{1/7} (Karras et al. 2022, eq. 5).
+
+    Raises:
+        InputError: for options out of range, or when the times begin or end between the two levels.
     """
-    check_number("restart", "low", low, 0.0, math.inf)
-    check_number("restart", "high", high, low, math.inf)
+    check_number("restart", "low", low, 1e-6, MOST)
+    check_number("restart", "high", high, low, MOST)
     for option, value in (("repeats", repeats), ("inner", inner)):
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
             raise InputError(f"restart: {option} is a whole number from 1 to 1000, not {value!r}")
     points = points_at(schedule, times)
-    inside = [p for p in points[1:] if p.sigma > 0]
-    target = min(inside, key=lambda p: abs(math.log(p.rho / max(low, 1e-300))), default=None)
-    rows: list[Row] = []
-    for p, q in pairwise(points):
-        rows += heun_step(p, q)
-        if q is not target or q.rho >= min(high, points[0].rho):
-            continue
-        top = _raised(schedule, q, min(high, points[0].rho))
-        way = np.linspace(top.rho ** (1 / 7), q.rho ** (1 / 7), inner + 1) ** 7
-        down = [top, *(_raised(schedule, q, rho) for rho in way[1:-1]), q]
-        for _ in range(repeats):
-            rows[-1] = _noised(rows[-1], q, top)
-            rows += _way(down)
-    return rows
+    if not points[-1].rho < low < high <= points[0].rho:
+        raise InputError(
+            f"restart: the times go from noise {points[0].rho:.3g} down to {points[-1].rho:.3g}, and have to "
+            f"pass high = {high:g} and low = {low:g}, which differ"
+        )
+    top, bottom = (points_at(schedule, [schedule.time(-2 * math.log(rho))])[0] for rho in (high, low))
+    way = np.linspace(high ** (1 / 7), low ** (1 / 7), inner + 1)[1:-1] ** 7
+    down = [top, *points_at(schedule, schedule.time(-2 * np.log(way))), bottom]
+    before = [p for p in points if p.rho > low]
+    rows = _way([*before, bottom])
+    for _ in range(repeats):
+        rows[-1] = _noised(rows[-1], bottom, top)
+        rows += _way(down)
+    return rows + _way([bottom, *(p for p in points if p.rho < low)])
 
 
 def _way(points: Sequence[Point]) -> list[Row]:

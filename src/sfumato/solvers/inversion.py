@@ -29,9 +29,9 @@ def inversion(
     """The table that takes pictures to the noise which sampling makes them of (Song et al. 2021, section 4.3).
 
     It runs the probability-flow ODE the other way, over the times that sampling would visit, so that there and back
-    differ by an error of the solver's order. At data itself no network can be asked: the table begins at the least
-    noise t_1, and is given α(t_1)·x_0. What is missing there to a point of the flow is half the noise that the first
-    call finds, the slope being 0 at σ = 0; the first rows put it in.
+    differ by an error of the solver's order, down to a floor that the two ends set. At data itself no network can be
+    asked: the table begins at the least noise t_1, and is given α(t_1)·x_0. What is missing there to a point of the
+    flow is half the noise that the first call finds, the slope being 0 at σ = 0; the first rows put it in.
 
     Args:
         name: a deterministic solver.
@@ -48,9 +48,12 @@ def inversion(
     if (times is None) == (steps is None):
         raise InputError("say either steps (and a spacing, if you like) or times")
     if times is None:
-        assert steps is not None
+        if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps < schedule.steps:
+            raise InputError(f"steps of an inversion are a whole number from 1 to {schedule.steps - 1}, not {steps!r}")
         default = SOLVERS[name].spacing if name in SOLVERS else "log-snr"
-        grid = spaced_times(schedule, steps + 1, spacing or default)[:-1][::-1]
+        grid = spaced_times(schedule, steps + 1, default if spacing is None else spacing)[:-1][::-1]
+        if grid[-1] != 1:
+            raise InputError(f"spacing {spacing!r} does not begin at t = 1, where the noise is to be; take another")
     else:
         grid = given_times(times)
         if grid[-1] < grid[0] or grid[0] == 0:
@@ -73,7 +76,8 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     flat_a, flat_b = a.flatten(1), b.flatten(1)
     cosine = torch.nn.functional.cosine_similarity(flat_a, flat_b, dim=1).double().clamp(-1, 1)
     theta = torch.arccos(cosine)
-    near = torch.sin(theta) < 1e-6  # the same direction: a straight line
+    near = theta < 1e-6  # the same direction: a straight line; between opposite ones there is no one arc
+    theta = theta.clamp(max=torch.pi - 1e-6)
     safe = torch.where(near, torch.ones_like(theta), theta)
     of_a = torch.where(near, 1 - share, torch.sin((1 - share) * safe) / torch.sin(safe))
     of_b = torch.where(near, share, torch.sin(share * safe) / torch.sin(safe))

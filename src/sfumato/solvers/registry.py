@@ -134,7 +134,7 @@ def get(
         raise InputError("say either steps (and a spacing and an end, if you like) or times")
     if times is None:
         assert steps is not None
-        spacing = spacing or solver.spacing
+        spacing = solver.spacing if spacing is None else spacing
         grid = spaced_times(schedule, steps, spacing, end)
     else:
         spacing, grid = "given", given_times(times)

@@ -16,6 +16,8 @@ from sfumato.solvers.table import Row
 
 __all__ = ["er_sde", "sde_dpmpp"]
 
+LIMIT = 700.0  # e^700 is about the largest float64; a noise level that needs more is as good as infinite
+
 
 def sde_dpmpp(
     schedule: NoiseSchedule, times: np.ndarray, *, order: int, eta: float = 1.0, lower_order_final: bool = True
@@ -30,7 +32,7 @@ def sde_dpmpp(
     points = points_at(schedule, times)
     rows = []
     for i, (p, q) in enumerate(pairwise(points)):
-        nodes = looked_at(points, i, order, lower_order_final and order > 2)
+        nodes = looked_at(points, i, order, lower_order_final)
         total = x0_whole(p, q, noise)
         weights = midpoint(total, nodes, q) if order == 2 else [total]
         if order == 3 and len(nodes) > 1:
@@ -60,7 +62,7 @@ def er_sde(schedule: NoiseSchedule, times: np.ndarray, *, order: int, lower_orde
         if len(nodes) > 1:
             at, rule = gauss(p.ell, q.ell)
             rho = np.exp(-at)
-            root = rho**0.3
+            root = np.minimum(rho**0.3, LIMIT)
             bracket = np.exp(root) + 10
             fall = 1 + 0.3 * root * np.exp(root) / bracket  # -ρ·d(1/g)/dρ·g
             measure = q.sigma * _bracket(q.rho) / (rho * bracket) * fall
@@ -71,4 +73,4 @@ def er_sde(schedule: NoiseSchedule, times: np.ndarray, *, order: int, lower_orde
 
 
 def _bracket(rho: float) -> float:
-    return math.exp(rho**0.3) + 10
+    return math.exp(min(rho**0.3, LIMIT)) + 10

@@ -24,7 +24,7 @@ from sfumato.errors import InputError
 from sfumato.solvers import Row, Table
 from sfumato.tuning.reference import Reference
 
-__all__ = ["fit_table"]
+__all__ = ["check_steps", "fit_table"]
 
 WINDOW = 4  # x̂0 that a row may use
 STRIDES = (8, 4, 2, 1)
@@ -58,9 +58,7 @@ def fit_table(
     Raises:
         InputError: when there are too many steps for this reference.
     """
-    most = (len(reference.times) - 1) // 2
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= most:
-        raise InputError(f"a table is fitted for 1 to {most} steps, not {steps!r}")
+    check_steps(steps, len(reference.times) - 1)
     starts = [_fitted(reference, places) for places in _starts(reference, steps, near)]
     stages = min(starts, key=lambda start: reference.error(start[-1].x))
     best, tried = reference.error(stages[-1].x), len(starts)
@@ -84,6 +82,12 @@ def fit_table(
                     progress(tried, best)
     rows = [stage.row for stage in stages]
     return Table.from_rows("tuned", rows, float(reference.times[-1]), steps, "tuned")
+
+
+def check_steps(steps: int, fine_steps: int) -> None:
+    """Raise `InputError` unless a table of so many steps can be fitted to a reference of so many fine ones."""
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= fine_steps // 2:
+        raise InputError(f"a table is fitted for 1 to {fine_steps // 2} steps, not {steps!r}")
 
 
 def _starts(reference: Reference, steps: int, near: Sequence[Table]) -> list[list[int]]:

@@ -26,12 +26,14 @@ class Reference:
         states: (M+1, N, C, H, W) x at each time.
         changed: (M+1,) how much x̂0 has changed from the start to each time: RMS of its differences, summed up.
         denoise: (x, t) -> x̂0 for these N pictures.
+        guidance_scale: w of it.
     """
 
     times: np.ndarray
     states: Tensor
     changed: np.ndarray
     denoise: Denoiser
+    guidance_scale: float = 1.0
 
     @property
     def start(self) -> Tensor:
@@ -80,4 +82,5 @@ def reference_of(
         states=torch.cat(states, 1),
         changed=np.r_[0.0, np.cumsum(change), change.sum()],
         denoise=model.denoiser(rows, scale, request.clip),
+        guidance_scale=scale,
     )
