@@ -168,9 +168,9 @@ def distance() -> None:
             measure(128, label, steps, spacing)
     default = emoji.spec.sampling
     for steps in (10, 20):
-        measure(64, default.solver, steps, default.spacing)
-    measure(64, "tuned", 10)
-    measure(64, "ddpm", 1000, "trailing")
+        measure(32, default.solver, steps, default.spacing)
+    measure(32, "tuned", 10)
+    measure(32, "ddpm", 1000, "trailing")
 
 
 def plot() -> None:

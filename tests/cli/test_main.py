@@ -66,7 +66,7 @@ def test_sample_writes_pictures_a_grid_and_a_strip_and_says_how(model, tmp_path,
     )
     assert sorted(p.name for p in out.iterdir()) == ["0000.png", "0001.png", "0002.png", "grid.png", "steps.png"]
     said = capsys.readouterr().out
-    for fact in ("3 pictures", "dpmpp-2m", "3 steps", "3 network calls", "average weights of tiny", "seeds 5…7"):
+    for fact in ("3 pictures", "unipc-2", "3 steps", "3 network calls", "average weights of tiny", "seeds 5…7"):
         assert fact in said
     run("sample", model, "--n", 1, "--steps", 3, "--seed", 7, "--label", "food", "--out", tmp_path / "alone")
     together, alone = (
@@ -194,7 +194,7 @@ def test_evaluate_prints_the_number_and_how_it_was_made(tmp_path, capsys):
     )
     said, facts = capsys.readouterr().out, json.loads(out.read_text())
     assert "FD-EffNetLite0" in said
-    assert (facts["n"], facts["seeds"], facts["steps"], facts["solver"]) == (8, "0…7", 2, "dpmpp-2m")
+    assert (facts["n"], facts["seeds"], facts["steps"], facts["solver"]) == (8, "0…7", 2, "unipc-2")
     assert facts["value"] > facts["floor"] > 0
 
 

@@ -74,5 +74,5 @@ def test_may_go_back_up_where_noise_is_added_and_upwards_throughout():
 
 def test_prints_its_numbers():
     text = str(solvers.get("dpmpp-2m", LINEAR, steps=2))
-    assert "2 steps, 2 network calls, spacing log-snr" in text
+    assert "2 steps, 2 network calls, spacing visible" in text
     assert "1.00000" in text

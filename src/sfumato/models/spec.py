@@ -22,7 +22,7 @@ FORMAT = 1
 class SamplingDefaults:
     """How a model is sampled unless one says otherwise."""
 
-    solver: str = "dpmpp-2m"
+    solver: str = "unipc-2"
     steps: int = 20
     spacing: str | None = None
     guidance_scale: float = 1.0

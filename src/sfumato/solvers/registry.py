@@ -61,33 +61,33 @@ def _family(
 
 SOLVERS: dict[str, Solver] = {
     "ddpm": Solver(ddpm, 0, "trailing", "ancestral sampling (Ho et al. 2020)"),
-    "ddim": Solver(ddim, 1, "log-snr", "eta=0 deterministic … 1 ancestral (Song et al. 2021)"),
-    "euler": Solver(euler, 1, "log-snr", "Euler in sigma/alpha; equal to ddim at eta=0 (Karras et al. 2022)"),
-    "ancestral-euler": Solver(ancestral_euler, 0, "log-snr", "Euler, then noise; equal to ddim (k-diffusion)"),
-    "heun": Solver(heun, 2, "karras", "Heun in sigma/alpha (Karras et al. 2022)", "2"),
-    "edm": Solver(edm, 0, "karras", "Heun with noise added before each step (Karras et al. 2022)", "2"),
-    "restart": Solver(restart, 0, "karras", "Heun, going back up a few times (Xu et al. 2023)", "2 + restarts"),
-    "dpm-solver-1": Solver(dpm_solver_multistep, 1, "log-snr", "equal to ddim (Lu et al. 2022)", fixed={"order": 1}),
+    "ddim": Solver(ddim, 1, "visible", "eta=0 deterministic … 1 ancestral (Song et al. 2021)"),
+    "euler": Solver(euler, 1, "visible", "Euler in sigma/alpha; equal to ddim at eta=0 (Karras et al. 2022)"),
+    "ancestral-euler": Solver(ancestral_euler, 0, "visible", "Euler, then noise; equal to ddim (k-diffusion)"),
+    "heun": Solver(heun, 2, "visible", "Heun in sigma/alpha (Karras et al. 2022)", "2"),
+    "edm": Solver(edm, 0, "visible", "Heun with noise added before each step (Karras et al. 2022)", "2"),
+    "restart": Solver(restart, 0, "visible", "Heun, going back up a few times (Xu et al. 2023)", "2 + restarts"),
+    "dpm-solver-1": Solver(dpm_solver_multistep, 1, "visible", "equal to ddim (Lu et al. 2022)", fixed={"order": 1}),
     "dpm-solver-2s": Solver(
-        dpm_solver_singlestep, 2, "log-snr", "singlestep (Lu et al. 2022)", "2", fixed={"order": 2}
+        dpm_solver_singlestep, 2, "visible", "singlestep (Lu et al. 2022)", "2", fixed={"order": 2}
     ),
     "dpm-solver-3s": Solver(
-        dpm_solver_singlestep, 3, "log-snr", "singlestep (Lu et al. 2022)", "3", fixed={"order": 3}
+        dpm_solver_singlestep, 3, "visible", "singlestep (Lu et al. 2022)", "3", fixed={"order": 3}
     ),
-    "dpm-solver-2m": Solver(dpm_solver_multistep, 2, "log-snr", "multistep (Lu et al. 2022)", fixed={"order": 2}),
-    "dpm-solver-3m": Solver(dpm_solver_multistep, 3, "log-snr", "multistep (Lu et al. 2022)", fixed={"order": 3}),
-    "dpmpp-2s": Solver(dpmpp_2s, 2, "log-snr", "DPM-Solver++(2S), singlestep (Lu et al. 2022b)", "2"),
-    "dpmpp-2m": Solver(dpmpp_2m, 2, "log-snr", "DPM-Solver++(2M) (Lu et al. 2022b)"),
-    "dpmpp-3m": Solver(dpmpp_3m, 3, "log-snr", "DPM-Solver++ of order 3, exact (Lu et al. 2022b)"),
-    "sde-dpmpp-2m": Solver(sde_dpmpp, 0, "log-snr", "SDE-DPM-Solver++(2M) (Lu et al. 2022b)", fixed={"order": 2}),
-    "sde-dpmpp-3m": Solver(sde_dpmpp, 0, "log-snr", "SDE-DPM-Solver++ of order 3, exact", fixed={"order": 3}),
-    **_family("unipc", [2, 3, 4], unipc, "log-snr", "an order less without corrector (Zhao et al. 2023)"),
-    **_family("deis", [1, 2, 3], deis, "log-snr", "tAB-DEIS (Zhang & Chen 2023)"),
-    **_family("ipndm", [1, 2, 3, 4], ipndm, "log-snr", "iPNDM (Zhang & Chen 2023)"),
-    "plms": Solver(plms, 4, "log-snr", "PNDM (Liu et al. 2022)", "1 + warm-up"),
-    "lms": Solver(lms, 4, "log-snr", "linear multistep in sigma/alpha (k-diffusion)"),
-    "ab": Solver(ab, 3, "log-snr", "Adams-Bashforth in eps, x0 or v"),
-    **_family("er-sde", [0, 0, 0], er_sde, "log-snr", "ER-SDE (Cui et al. 2023)"),
+    "dpm-solver-2m": Solver(dpm_solver_multistep, 2, "visible", "multistep (Lu et al. 2022)", fixed={"order": 2}),
+    "dpm-solver-3m": Solver(dpm_solver_multistep, 3, "visible", "multistep (Lu et al. 2022)", fixed={"order": 3}),
+    "dpmpp-2s": Solver(dpmpp_2s, 2, "visible", "DPM-Solver++(2S), singlestep (Lu et al. 2022b)", "2"),
+    "dpmpp-2m": Solver(dpmpp_2m, 2, "visible", "DPM-Solver++(2M) (Lu et al. 2022b)"),
+    "dpmpp-3m": Solver(dpmpp_3m, 3, "visible", "DPM-Solver++ of order 3, exact (Lu et al. 2022b)"),
+    "sde-dpmpp-2m": Solver(sde_dpmpp, 0, "visible", "SDE-DPM-Solver++(2M) (Lu et al. 2022b)", fixed={"order": 2}),
+    "sde-dpmpp-3m": Solver(sde_dpmpp, 0, "visible", "SDE-DPM-Solver++ of order 3, exact", fixed={"order": 3}),
+    **_family("unipc", [2, 3, 4], unipc, "visible", "an order less without corrector (Zhao et al. 2023)"),
+    **_family("deis", [1, 2, 3], deis, "visible", "tAB-DEIS (Zhang & Chen 2023)"),
+    **_family("ipndm", [1, 2, 3, 4], ipndm, "visible", "iPNDM (Zhang & Chen 2023)"),
+    "plms": Solver(plms, 4, "visible", "PNDM (Liu et al. 2022)", "1 + warm-up"),
+    "lms": Solver(lms, 4, "visible", "linear multistep in sigma/alpha (k-diffusion)"),
+    "ab": Solver(ab, 3, "visible", "Adams-Bashforth in eps, x0 or v"),
+    **_family("er-sde", [0, 0, 0], er_sde, "visible", "ER-SDE (Cui et al. 2023)"),
     "lcm": Solver(lcm, 0, "trailing", "consistency sampling, all noise new (Luo et al. 2023)"),
 }
 
