@@ -60,7 +60,7 @@ MUTATIONS = [  # file below src/sfumato, what stands there, the slip, the tests 
     ("solvers/adams.py", "3: [23 / 12, -16 / 12, 5 / 12]", "3: [23 / 12, -15 / 12, 4 / 12]", N),
     ("solvers/adams.py", "(2, middle, to_end / 3), (1, middle, to_end / 3)", "(2, middle, to_end / 6), (1, middle, to_end / 2)", P),
     ("solvers/adams.py", "half = whole(\"eps\", p, q) / 2", "half = whole(\"eps\", q, p) / 2", P),
-    ("solvers/terms.py", "weight * at.norm / at.sigma", "weight / at.sigma", P),
+    ("solvers/terms.py", "weight * at.norm / at.sigma", "weight / at.sigma", "solvers/test_consistency.py"),
     ("solvers/inversion.py", "X[i, i] *= 3 / 2", "X[i, i] *= 1", "solvers/test_inversion.py"),
     ("tuning/fit.py", "columns @ target.flatten().double()", "columns @ seen[0].flatten().double()", "tuning"),
     ("guidance/classifier.py", "** 2 / alpha", "/ alpha", "guidance"),
