@@ -58,7 +58,7 @@ def ours(table: solvers.Table, shape: tuple[int, ...]) -> Callable[[], int]:
 
 
 def arithmetic(table: solvers.Table, shape: tuple[int, ...]) -> Callable[[], int]:
-    """The multiplications and additions of a table, and its noise, on as many tensors as are alive, and nothing else."""
+    """The multiplications and additions of a table, on as many tensors as are alive, and its noise; nothing else."""
     ring, seeds = [torch.randn(shape) for _ in range(2 * table.window + 1)], list(range(shape[0]))
 
     def run() -> int:
