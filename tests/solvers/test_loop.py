@@ -92,3 +92,11 @@ def test_gradients_flow_through_the_loop_and_only_when_wanted():
     solvers.solve(lambda x, t: x * scale, torch.ones(1, 2), table).sum().backward()
     assert scale.grad is not None
     assert scale.grad.isfinite()
+
+
+def test_an_infinity_is_told_and_large_numbers_are_none():
+    table = solvers.get("ddim", GAUSSIAN.schedule, steps=3, spacing="trailing")
+    with pytest.raises(DivergedError, match="network call 3 of 3"):
+        solvers.solve(lambda x, t: x * float("inf") if t < 0.5 else x, torch.ones(2, 4), table)
+    huge = torch.full((2, 4), 3e38)  # each finite, their sum in float32 not
+    assert torch.equal(solvers.solve(lambda x, t: huge, torch.ones(2, 4), table), huge)

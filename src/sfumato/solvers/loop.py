@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -51,22 +52,30 @@ def steps(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | Non
     for step in _walk(denoise, x, table, seeds):
         yield step
     assert step is not None  # a table has at least one row
-    if not step.x.isfinite().all():  # looked at once; everything being a function, the way can be walked again
-        bad = next((again for again in _walk(denoise, x, table, seeds) if not again.x.isfinite().all()), step)
+    if not _finite(step.x):  # looked at once; everything being a function, the way can be walked again
+        bad = next((again for again in _walk(denoise, x, table, seeds) if not _finite(again.x)), step)
         raise DivergedError(
             f"a value stopped being finite at network call {bad.i + 1} of {table.calls} (t = {bad.t:.5f}, solver "
             f"{table.name!r}). The network's output there is NaN or infinite: check its weights and its input."
         )
 
 
+def _finite(x: Tensor) -> bool:
+    """Whether every value is. A sum shows any that is not, ten times faster; only one too large for it needs a look."""
+    return math.isfinite(x.sum().item()) or bool(x.isfinite().all())
+
+
 def _walk(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | None) -> Iterator[Step]:
     fresh = fresh_noise(table, seeds or (), x)
-    history: tuple[list[Tensor], list[Tensor]] = ([], [])  # points and pictures, the latest first
+    points: list[Tensor] = []  # the latest first
+    pictures: list[Tensor] = []
+    history, window = (points, pictures), table.window
     for i, (t, terms, s) in enumerate(table.program):
         denoised = denoise(x, t)
-        for kept, new in zip(history, (x, denoised), strict=True):
-            kept.insert(0, new)
-            del kept[table.window :]
+        points.insert(0, x)
+        pictures.insert(0, denoised)
+        if i >= window:
+            del points[window], pictures[window]
         total = None
         for which, k, weight in terms:
             value = history[which][k]
