@@ -18,12 +18,6 @@ def run(*words):
 
 
 @pytest.fixture
-def model(tmp_path):
-    save_folder(tmp_path / "m", spec(), network(spec()).state_dict(), "average")
-    return tmp_path / "m"
-
-
-@pytest.fixture
 def judge(tmp_path):
     made = classifier()
     save_classifier_folder(tmp_path / "judge", made.spec, made.network.state_dict())

@@ -11,12 +11,6 @@ from sfumato.cli.main import VERBS, main
 from sfumato.models.folder import save_folder
 
 
-@pytest.fixture
-def model(tmp_path):
-    save_folder(tmp_path / "m", spec(), network(spec()).state_dict(), "average")
-    return tmp_path / "m"
-
-
 def run(*words):
     return main([str(word) for word in words])
 

@@ -4,17 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory import network, pictures, spec
+from factory import pictures
 from sfumato import solvers
 from sfumato.cli.main import main
 from sfumato.generation.model import load
-from sfumato.models.folder import save_folder
-
-
-@pytest.fixture
-def model(tmp_path):
-    save_folder(tmp_path / "m", spec(), network(spec()).state_dict(), "average")
-    return tmp_path / "m"
 
 
 def run(*words):

@@ -68,8 +68,12 @@ def test_refuses_impossible_tables(rows, end):
 
 
 def test_may_go_back_up_where_noise_is_added_and_upwards_throughout():
-    Table.from_rows("restart", [Row(1, [1], [0], 0.3), Row(1, [1], [0])], 0, 1, "given")
-    Table.from_rows("inversion", [Row(0.1, [1], [0]), Row(0.5, [1], [0])], 1, 2, "given")
+    restart = Table.from_rows("restart", [Row(0.5, [1], [0], 0.3), Row(1, [1], [0])], 0, 1, "given")
+    assert restart.times.tolist() == [0.5, 1, 0]
+    assert restart.stochastic
+    upwards = Table.from_rows("inversion", [Row(0.1, [1], [0]), Row(0.5, [1], [0])], 1, 2, "given")
+    assert upwards.times.tolist() == [0.1, 0.5, 1]
+    assert (upwards.steps, upwards.calls, upwards.stochastic) == (2, 2, False)
 
 
 def test_prints_its_numbers():
