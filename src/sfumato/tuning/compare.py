@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from sfumato.diffusion.schedule import NoiseSchedule
 from sfumato.solvers import get, solve
 from sfumato.tuning.reference import Reference
 
-__all__ = ["HAND_MADE", "Comparison", "compared"]
+__all__ = ["Comparison", "compared"]
 
 HAND_MADE = ("ddim", "dpmpp-2m", "unipc-2", "deis-3")
 LAID_OUT = ("log-snr", "karras", "visible")
@@ -25,15 +25,9 @@ class Comparison(NamedTuple):
     rmse: float
 
 
-def compared(
-    reference: Reference,
-    schedule: NoiseSchedule,
-    steps: int,
-    names: Sequence[str] = HAND_MADE,
-    spacings: Sequence[str] = LAID_OUT,
-) -> Iterator[Comparison]:
-    """The error of every hand-made table, with every spacing that it may have."""
-    for spacing in spacings:
-        for name in names:
+def compared(reference: Reference, schedule: NoiseSchedule, steps: int) -> Iterator[Comparison]:
+    """The error of each of these hand-made tables."""
+    for spacing in LAID_OUT:
+        for name in HAND_MADE:
             table = get(name, schedule, steps, spacing)
             yield Comparison(name, spacing, reference.error(solve(reference.denoise, reference.start, table)))
