@@ -6,7 +6,7 @@
     plot        the pictures in docs/images
 
 `python bench/solvers.py PART …` runs some of these; each writes its part of bench/results/solvers.json. The two in the
-middle take about half an hour each on two cores. Errors are root mean squares, pictures in [-1, 1].
+middle are the long ones. Errors are root mean squares, pictures in [-1, 1].
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ class Solver:
     Attributes:
         rows: (schedule, times of the steps, **options) -> a row for each network call.
         order: of convergence to the probability-flow ODE; 0 for stochastic ones.
-        spacing: the default, chosen by measurement (bench/results/solvers.json).
+        spacing: the default; for deterministic ones the better of "visible" and "log-snr" on the shipped model in most
+            cases of bench/results/solvers.json.
         summary: a line for listings.
         calls: network calls a step, where it is a whole one.
         fixed: options that the name stands for.

@@ -48,8 +48,8 @@ def _visible(schedule: NoiseSchedule, steps: int) -> np.ndarray:
     """From t = 1, then uniform in λ over the range in which pictures take shape; the last step goes from there to 0.
 
     Other spacings visit 1/T, where at few steps a call is lost on noise that nobody sees; and uniform in λ they spend
-    a third of their calls where there is nothing but noise. Up to 10 steps the range is -5.5 … 4, chosen on 32×32
-    pictures (`make evidence-solvers`); Sabour et al.'s list for Stable Diffusion 1.5 spans -5.4 … 3.8. With more steps
+    a third of their calls where there is nothing but noise. Up to 10 steps the range is -5.5 … 4, found by a few
+    trials on the shipped model; Sabour et al.'s list for Stable Diffusion 1.5 spans -5.4 … 3.8. With more steps
     both ends move out by 2·log(steps/10), so that the error goes on falling.
     """
     widen = 2 * math.log(max(steps, 10) / 10)
