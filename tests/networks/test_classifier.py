@@ -66,7 +66,7 @@ def test_every_input_matters_and_pictures_do_not_mix():
 
 def test_attention_pooling_is_the_textbook_formula():
     """softmax(q·kᵀ/√d)·v with the query from the mean over positions, head by head, in explicit loops."""
-    pool = awake(AttentionPool(8, head_channels=4))
+    pool = awake(AttentionPool(8, heads=2))
     x = torch.randn(2, 8, 3, 5)
     flat = x.flatten(2)  # (N, C, positions)
     key, value = (

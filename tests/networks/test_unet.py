@@ -89,7 +89,7 @@ def test_pictures_of_a_batch_do_not_mix():
 
 def test_attention_is_the_textbook_formula():
     """softmax(qkᵀ/√d)·v, head by head, written out with explicit loops."""
-    layer = Attention(8, groups=4, head_channels=4)
+    layer = Attention(8, groups=4, heads=2)
     with torch.no_grad():
         for p in layer.parameters():
             p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))

@@ -43,14 +43,14 @@ class NoisyClassifier(nn.Module):
         super().__init__()
         self.config = config
         width = config.widths[-1]
-        if config.head_channels and width % config.head_channels:
-            raise InputError(f"network: head_channels {config.head_channels} does not divide the width {width}")
+        if config.context:
+            raise InputError("a classifier of noisy pictures reads no text: network.context must be 0")
         self.time = time_layers(config)
         self.enter = entrance(config)
         self.down, _ = down_layers(config)
         self.middle = middle_layers(config)
         self.norm = group_norm(width, config.groups)
-        self.pool = AttentionPool(width, head_channels=config.head_channels)
+        self.pool = AttentionPool(width, heads=config.heads_of(width))
         self.heads = nn.ModuleList(linear(width, count) for count in config.labels)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -77,7 +77,7 @@ class NoisyClassifier(nn.Module):
         embedding = F.silu(embed_time(config, self.time, x, t))
         h = enter(config, self.enter, x)
         for layer in [*self.down, *self.middle]:
-            h = layer(h, embedding) if isinstance(layer, Stage) else layer(h)
+            h = layer(h, embedding, None) if isinstance(layer, Stage) else layer(h)
         pooled = self.pool(F.silu(self.norm(h)))
         return [head(pooled) for head in self.heads]
 

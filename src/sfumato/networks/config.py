@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from sfumato.errors import InputError
 
@@ -32,6 +32,8 @@ class UNetConfig:
     """self-attention between the two middle blocks"""
     head_channels: int | None = 32
     """width of an attention head; none: a single head"""
+    heads: int | None = None
+    """heads of every attention, instead of a width for each"""
     dropout: float = 0.0
     """dropout inside the residual blocks"""
     time_embedding: Literal["shift", "scale-shift"] = "scale-shift"
@@ -40,8 +42,28 @@ class UNetConfig:
     """side of the square patches that become channels at the entrance: 2 makes everything about 4 times cheaper"""
     groups: int = 32
     """groups of the normalisation, lowered to the greatest common divisor with the width"""
+    norm_eps: float = 1e-6
+    """added to the variance in the normalisation"""
+    resample: Literal["conv", "conv-end", "residual"] = "conv"
+    """how levels change resolution: a convolution (Ho), one padded at the ends only, or a residual block (ADM)"""
+    time_encoding: Literal["ddpm", "adm"] = "ddpm"
+    """sines and cosines of the time: as in Ho's network, or as in ADM's and Stable Diffusion's"""
+    time_steps: int | None = None
+    """the network is told the index of the step, t·steps - 1; none: 1000·t"""
     labels: tuple[int, ...] = ()
     """number of classes of each kind of label"""
+    context: int = 0
+    """features of a token of text; 0: no text. Attention then is a transformer that also looks at the text"""
+    pooled_text: bool = False
+    """the mean of the tokens also goes where time and labels go, into every block (Imagen)"""
+    transformer_depth: int = 1
+    """blocks of each of these transformers"""
+    vocabulary: int = 0
+    """words of a text encoder that is trained with the network; 0: texts come encoded"""
+    tokens: int = 0
+    """longest text of that encoder"""
+    text_layers: int = 2
+    """its depth"""
 
     def __post_init__(self) -> None:
         positive = {
@@ -51,7 +73,11 @@ class UNetConfig:
             "blocks": self.blocks,
             "patch": self.patch,
             "groups": self.groups,
-            "head_channels": self.head_channels or 1,
+            "head_channels": 1 if self.head_channels is None else self.head_channels,
+            "heads": 1 if self.heads is None else self.heads,
+            "time_steps": 1 if self.time_steps is None else self.time_steps,
+            "transformer_depth": self.transformer_depth,
+            "text_layers": self.text_layers,
             **{f"multipliers[{i}]": m for i, m in enumerate(self.multipliers)},
             **{f"labels[{i}]": n for i, n in enumerate(self.labels)},
         }
@@ -70,10 +96,19 @@ class UNetConfig:
             {self.widths[-1]} if self.mid_attention else set()
         )
         for width in sorted(attended):
-            if self.head_channels and width % self.head_channels:
-                raise InputError(f"network: head_channels {self.head_channels} does not divide the width {width}")
-        if self.time_embedding not in ("shift", "scale-shift"):
-            raise InputError(f"network: time_embedding is 'shift' or 'scale-shift', not {self.time_embedding!r}")
+            self.heads_of(width)
+        for name in ("context", "vocabulary", "tokens"):
+            if getattr(self, name) < 0:
+                raise InputError(f"network: {name} cannot be negative; it is {getattr(self, name)}")
+        if self.vocabulary and (not self.context or self.tokens < 1):
+            raise InputError("network: a vocabulary needs a context (features of a word) and tokens (words of a text)")
+        if self.context and not attended:
+            raise InputError("network: text enters by attention, but no level has any; name some in attention_levels")
+        if not self.norm_eps > 0:
+            raise InputError(f"network: norm_eps must be above 0, not {self.norm_eps}")
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
+                raise InputError(f"network: {name} is one of {get_args(kind)}, not {getattr(self, name)!r}")
         if self.channels % 2:
             raise InputError(f"network: channels must be even (sine and cosine of the time), not {self.channels}")
 
@@ -81,6 +116,16 @@ class UNetConfig:
     def widths(self) -> tuple[int, ...]:
         """Channels of each level."""
         return tuple(self.channels * multiplier for multiplier in self.multipliers)
+
+    def heads_of(self, width: int) -> int:
+        """Heads of an attention of this width. `InputError` where they do not divide it."""
+        if self.heads is not None:
+            if width % self.heads:
+                raise InputError(f"network: {self.heads} heads do not divide the width {width}")
+            return self.heads
+        if self.head_channels and width % self.head_channels:
+            raise InputError(f"network: head_channels {self.head_channels} does not divide the width {width}")
+        return width // (self.head_channels or width)
 
     @property
     def output_channels(self) -> int:

@@ -7,50 +7,77 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.errors import InputError
+from sfumato.networks.condition import Context
 from sfumato.networks.config import UNetConfig
-from sfumato.networks.layers import Attention, Downsample, ResBlock, conv, linear, sinusoidal
+from sfumato.networks.layers import Attention, Downsample, ResBlock, Upsample, conv, linear, sinusoidal
+from sfumato.networks.transformer import Transformer
 
 __all__ = [
     "TIME_SCALE",
     "Stage",
     "check_pictures",
     "down_layers",
+    "downsample",
     "embed_time",
     "enter",
     "entrance",
     "middle_layers",
-    "stage",
     "time_layers",
+    "upsample",
 ]
 
 TIME_SCALE = 1000.0  # t in [0, 1] is embedded as 1000·t
 
 
 class Stage(nn.Module):
-    """A residual block and, where wanted, self-attention after it."""
+    """A residual block and, where wanted, attention after it: to itself, and to a text where there is one.
 
-    def __init__(self, block: ResBlock, attention: Attention | None) -> None:
+    Args:
+        resample: "down" or "up", for a block that changes the resolution (ADM).
+    """
+
+    def __init__(
+        self, config: UNetConfig, channels_in: int, channels_out: int, attends: bool, resample: str | None = None
+    ) -> None:
         super().__init__()
-        self.block = block
-        self.attention = attention
+        self.block = ResBlock(
+            channels_in,
+            channels_out,
+            4 * config.channels,
+            groups=config.groups,
+            dropout=config.dropout,
+            scale_shift=config.time_embedding == "scale-shift",
+            eps=config.norm_eps,
+            resample=resample,
+        )
+        self.attention = _attention(config, channels_out) if attends else None
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, context: Context | None) -> Tensor:
         x = self.block(x, embedding)
-        return x if self.attention is None else self.attention(x)
+        if self.attention is None:
+            return x
+        return self.attention(x) if context is None else self.attention(x, context)
 
 
-def stage(config: UNetConfig, channels_in: int, channels_out: int, attends: bool) -> Stage:
-    """One stage of a network of this shape."""
-    block = ResBlock(
-        channels_in,
-        channels_out,
-        4 * config.channels,
-        groups=config.groups,
-        dropout=config.dropout,
-        scale_shift=config.time_embedding == "scale-shift",
-    )
-    attention = Attention(channels_out, groups=config.groups, head_channels=config.head_channels) if attends else None
-    return Stage(block, attention)
+def _attention(config: UNetConfig, channels: int) -> Attention | Transformer:
+    heads, groups = config.heads_of(channels), config.groups
+    if config.context:
+        return Transformer(channels, heads=heads, context=config.context, depth=config.transformer_depth, groups=groups)
+    return Attention(channels, groups=groups, heads=heads, eps=config.norm_eps)
+
+
+def downsample(config: UNetConfig, channels: int) -> nn.Module:
+    """Half the resolution, in the way of this network."""
+    if config.resample == "residual":
+        return Stage(config, channels, channels, attends=False, resample="down")
+    return Downsample(channels, "end" if config.resample == "conv-end" else "both")
+
+
+def upsample(config: UNetConfig, channels: int) -> nn.Module:
+    """Twice the resolution, in the way of this network."""
+    if config.resample == "residual":
+        return Stage(config, channels, channels, attends=False, resample="up")
+    return Upsample(channels)
 
 
 def time_layers(config: UNetConfig) -> nn.Sequential:
@@ -69,10 +96,10 @@ def down_layers(config: UNetConfig) -> tuple[nn.ModuleList, list[int]]:
     layers, kept = nn.ModuleList(), [config.channels]
     for level, target in enumerate(config.widths):
         for _ in range(config.blocks):
-            layers.append(stage(config, kept[-1], target, level in config.attention_levels))
+            layers.append(Stage(config, kept[-1], target, level in config.attention_levels))
             kept.append(target)
         if level < len(config.widths) - 1:
-            layers.append(Downsample(target))
+            layers.append(downsample(config, target))
             kept.append(target)
     return layers, kept
 
@@ -80,7 +107,7 @@ def down_layers(config: UNetConfig) -> tuple[nn.ModuleList, list[int]]:
 def middle_layers(config: UNetConfig) -> nn.ModuleList:
     """Two stages at the coarsest level."""
     width = config.widths[-1]
-    return nn.ModuleList([stage(config, width, width, config.mid_attention), stage(config, width, width, False)])
+    return nn.ModuleList([Stage(config, width, width, config.mid_attention), Stage(config, width, width, False)])
 
 
 def check_pictures(config: UNetConfig, x: Tensor) -> None:
@@ -92,8 +119,10 @@ def check_pictures(config: UNetConfig, x: Tensor) -> None:
 
 def embed_time(config: UNetConfig, layers: nn.Module, x: Tensor, t: Tensor | float) -> Tensor:
     """(N, 4·channels) for the times t, (N,) or one for all, of pictures x (N, …)."""
-    t = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(len(x))
-    return layers(sinusoidal(TIME_SCALE * t, config.channels).to(x.dtype))
+    t = torch.as_tensor(t).double() if not isinstance(t, Tensor) else t
+    position = TIME_SCALE * t if config.time_steps is None else config.time_steps * t - 1
+    position = position.float().to(x.device).expand(len(x))
+    return layers(sinusoidal(position, config.channels, config.time_encoding).to(x.dtype))
 
 
 def enter(config: UNetConfig, layer: nn.Module, x: Tensor) -> Tensor:

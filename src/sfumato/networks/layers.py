@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from sfumato.networks.attend import attend
 
 __all__ = [
     "Attention",
@@ -24,16 +26,21 @@ __all__ = [
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
-def sinusoidal(position: Tensor, features: int, max_period: float = 10_000.0) -> Tensor:
-    """Sines and cosines of `position` (N,) at geometric frequencies: (N, features) (Vaswani et al. 2017, sec. 3.5)."""
+def sinusoidal(position: Tensor, features: int, kind: Literal["ddpm", "adm"] = "ddpm") -> Tensor:
+    """Sines and cosines of `position` (N,) at geometric frequencies: (N, features) (Vaswani et al. 2017, sec. 3.5).
+
+    Args:
+        kind: "ddpm": sines first, frequencies from 1 to 1/10,000 (Ho et al. 2020). "adm": cosines first, the last
+            frequency one step above 1/10,000 (Dhariwal & Nichol 2021; Stable Diffusion).
+    """
     half = features // 2
-    exponent = torch.arange(half, dtype=torch.float32, device=position.device) / max(half - 1, 1)
-    angle = position.float()[:, None] * torch.exp(-math.log(max_period) * exponent)
-    return torch.cat([angle.sin(), angle.cos()], dim=1)
+    share = torch.arange(half, dtype=torch.float32, device=position.device) / max(half - (kind == "ddpm"), 1)
+    angle = position.float()[:, None] * torch.exp(-math.log(10_000.0) * share)
+    return torch.cat([angle.sin(), angle.cos()] if kind == "ddpm" else [angle.cos(), angle.sin()], dim=1)
 
 
-def group_norm(channels: int, groups: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(channels, groups), channels, eps=1e-6)
+def group_norm(channels: int, groups: int, eps: float = 1e-6) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(channels, groups), channels, eps=eps)
 
 
 def conv(channels_in: int, channels_out: int, size: int = 3, stride: int = 1, zero: bool = False) -> nn.Conv2d:
@@ -57,40 +64,61 @@ def _initialised(layer: Layer, zero: bool) -> Layer:
 
 
 class ResBlock(nn.Module):
-    """norm, SiLU, conv; time; norm, SiLU, dropout, conv; plus the input (Ho et al. 2020, app. B; ADM's scale-shift)."""
+    """norm, SiLU, conv; time; norm, SiLU, dropout, conv; plus the input (Ho et al. 2020, app. B; ADM's scale-shift).
+
+    Args:
+        embedding: features of the time's embedding; None: a block that knows no time.
+        resample: "down" or "up" halves or doubles the resolution after the first SiLU and in the sum (Dhariwal & Nichol
+            2021, section 3, from BigGAN).
+    """
 
     def __init__(
-        self, channels_in: int, channels_out: int, embedding: int, *, groups: int, dropout: float, scale_shift: bool
+        self,
+        channels_in: int,
+        channels_out: int,
+        embedding: int | None,
+        *,
+        groups: int,
+        dropout: float = 0.0,
+        scale_shift: bool = False,
+        eps: float = 1e-6,
+        resample: str | None = None,
     ) -> None:
         super().__init__()
         self.scale_shift = scale_shift
-        self.norm1 = group_norm(channels_in, groups)
+        self.resample = {None: nn.Identity(), "down": nn.AvgPool2d(2), "up": nn.Upsample(scale_factor=2)}[resample]
+        self.norm1 = group_norm(channels_in, groups, eps)
         self.conv1 = conv(channels_in, channels_out)
-        self.embed = linear(embedding, channels_out * (2 if scale_shift else 1))
-        self.norm2 = group_norm(channels_out, groups)
+        self.embed = None if embedding is None else linear(embedding, channels_out * (2 if scale_shift else 1))
+        self.norm2 = group_norm(channels_out, groups, eps)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = conv(channels_out, channels_out, zero=True)
         self.skip = conv(channels_in, channels_out, size=1) if channels_in != channels_out else nn.Identity()
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """(N, Cin, H, W), (N, E) already through SiLU -> (N, Cout, H, W)."""
-        h = self.conv1(F.silu(self.norm1(x)))
-        shift = self.embed(embedding)[:, :, None, None]
-        if self.scale_shift:
-            scale, shift = shift.chunk(2, dim=1)
-            h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """(N, Cin, H, W), (N, E) already through SiLU -> (N, Cout, H, W), or H and W halved or doubled."""
+        h = self.conv1(self.resample(F.silu(self.norm1(x))))
+        if self.embed is None:
+            h = self.norm2(h)
         else:
-            h = self.norm2(h + shift)
-        return self.skip(x) + self.conv2(self.dropout(F.silu(h)))
+            shift = self.embed(embedding)[:, :, None, None]
+            if self.scale_shift:
+                scale, shift = shift.chunk(2, dim=1)
+                h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+            else:
+                h = self.norm2(h + shift)
+        return self.skip(self.resample(x)) + self.conv2(self.dropout(F.silu(h)))
 
 
 class Attention(nn.Module):
     """Self-attention over the positions of a picture, added to its input (Ho et al. 2020, app. B)."""
 
-    def __init__(self, channels: int, *, groups: int, head_channels: int | None) -> None:
+    most_scores: int | None = None  # see `networks.memory`
+
+    def __init__(self, channels: int, *, groups: int, heads: int, eps: float = 1e-6) -> None:
         super().__init__()
-        self.heads = channels // (head_channels or channels)
-        self.norm = group_norm(channels, groups)
+        self.heads = heads
+        self.norm = group_norm(channels, groups, eps)
         self.qkv = conv(channels, 3 * channels, size=1)
         self.out = conv(channels, channels, size=1, zero=True)
 
@@ -99,7 +127,7 @@ class Attention(nn.Module):
         n, c, height, width = x.shape
         rows = self.qkv(self.norm(x)).permute(0, 2, 3, 1).reshape(n, height * width, 3, self.heads, c // self.heads)
         q, k, v = rows.permute(2, 0, 3, 1, 4)  # each (N, heads, HW, C/heads)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v, most_scores=self.most_scores)
         mixed = mixed.transpose(1, 2).reshape(n, height, width, c).permute(0, 3, 1, 2)
         return x + self.out(mixed)
 
@@ -110,9 +138,9 @@ class AttentionPool(nn.Module):
     Without CLIP's learned positions, so that any size will do; what lies before it knows where things are.
     """
 
-    def __init__(self, channels: int, *, head_channels: int | None) -> None:
+    def __init__(self, channels: int, *, heads: int) -> None:
         super().__init__()
-        self.heads = channels // (head_channels or channels)
+        self.heads = heads
         self.query = linear(channels, channels)
         self.key_value = conv(channels, 2 * channels, size=1)
         self.out = linear(channels, channels)
@@ -123,18 +151,22 @@ class AttentionPool(nn.Module):
         q = self.query(x.mean((2, 3))).reshape(n, self.heads, 1, c // self.heads)
         rows = self.key_value(x).reshape(n, 2, self.heads, c // self.heads, height * width)
         k, v = rows.transpose(3, 4).unbind(1)  # each (N, heads, HW, C/heads)
-        return self.out(F.scaled_dot_product_attention(q, k, v).reshape(n, c))
+        return self.out(attend(q, k, v).reshape(n, c))
 
 
 class Downsample(nn.Module):
-    """Half the resolution, by a convolution of stride 2."""
+    """Half the resolution, by a convolution of stride 2, on a picture with a border of zeros on both sides or at the
+    ends only (below and on the right)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, padding: Literal["both", "end"] = "both") -> None:
         super().__init__()
         self.conv = conv(channels, channels, stride=2)
+        self.padding = padding
+        if padding == "end":
+            self.conv.padding = (0, 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)
+        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.padding == "end" else x)
 
 
 class Upsample(nn.Module):

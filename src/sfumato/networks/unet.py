@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.errors import InputError
+from sfumato.networks.condition import Condition, Context
 from sfumato.networks.config import NO_LABEL, UNetConfig
 from sfumato.networks.encoder import (
     Stage,
@@ -21,17 +22,18 @@ from sfumato.networks.encoder import (
     enter,
     entrance,
     middle_layers,
-    stage,
     time_layers,
+    upsample,
 )
-from sfumato.networks.layers import Upsample, conv, group_norm
+from sfumato.networks.layers import conv, group_norm, linear
+from sfumato.networks.transformer import TextEncoder
 from sfumato.networks.weights import with_tensors
 
 __all__ = ["UNet"]
 
 
 class UNet(nn.Module):
-    """A network from a noisy picture, its time and its labels to a prediction (eps, x0 or v: it does not know which).
+    """A network from a noisy picture, its time and a condition to a prediction (eps, x0 or v: it does not know which).
 
     Args:
         config: its shape.
@@ -47,6 +49,12 @@ class UNet(nn.Module):
             table = nn.Embedding(count + 1, 4 * config.channels)
             nn.init.normal_(table.weight, std=0.02)
             self.labels.append(table)
+        if config.vocabulary:
+            self.text = TextEncoder(config.vocabulary, config.tokens, config.context, config.text_layers)
+        if config.pooled_text and not config.context:
+            raise InputError("network: pooled_text needs a context, the features of a token of text")
+        if config.pooled_text:
+            self.pooled = linear(config.context, 4 * config.channels)
 
         self.enter = entrance(config)
         self.down, kept = down_layers(config)
@@ -54,58 +62,89 @@ class UNet(nn.Module):
         self.up, width = nn.ModuleList(), config.widths[-1]
         for level, target in reversed(list(enumerate(config.widths))):
             for _ in range(config.blocks + 1):
-                self.up.append(stage(config, width + kept.pop(), target, level in config.attention_levels))
+                self.up.append(Stage(config, width + kept.pop(), target, level in config.attention_levels))
                 width = target
             if level > 0:
-                self.up.append(Upsample(width))
+                self.up.append(upsample(config, width))
         self.leave = nn.Sequential(
-            group_norm(width, config.groups),
+            group_norm(width, config.groups, config.norm_eps),
             nn.SiLU(),
             conv(width, config.output_channels * config.patch**2, zero=True),
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
-    def from_tensors(cls, config: UNetConfig, tensors: Mapping[str, Tensor]) -> UNet:
-        """A network with these weights, in evaluation mode, without gradients. Draws no random numbers.
+    def from_tensors(
+        cls, config: UNetConfig, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+    ) -> UNet:
+        """A network with these weights, in evaluation mode, without gradients. Errors as in `with_tensors`."""
+        return with_tensors(cls, config, tensors, dtype)
 
-        Raises:
-            InputError: when tensors are missing, too many, of another shape, or hold NaN or infinity.
-        """
-        return with_tensors(cls, config, tensors)
-
-    def forward(self, x: Tensor, t: Tensor | float, labels: Tensor | None = None) -> Tensor:
-        """Predict.
+    def forward(self, x: Tensor, t: Tensor | float, condition: Condition | Tensor | None = None) -> Tensor:
+        """Predict, in the number type of the weights.
 
         Args:
             x: (N, C, H, W) noisy pictures.
             t: (N,) times in [0, 1], or one for all.
-            labels: (N, K) int64, one column for each kind; `NO_LABEL` (-1) for none. Default: no labels at all.
+            condition: what else is known of each. A tensor stands for labels (N, K), `NO_LABEL` (-1) for none; without
+                labels none are named. A network with text must have its words or its context.
 
         Returns:
-            (N, C_out, H, W).
+            (N, C_out, H, W), of the number type of x.
 
         Raises:
-            InputError: when a size, a channel count or a label does not fit.
+            InputError: when a size, a channel count, a label or a text does not fit.
         """
-        config = self.config
+        config, condition = self.config, Condition.of(condition)
+        if condition.pictures is not None:
+            x = torch.cat([x, condition.pictures], dim=1)
         check_pictures(config, x)
+        given, x = x.dtype, x.to(self.enter.weight.dtype)
+        context = self._context(condition, len(x))
         embedding = embed_time(config, self.time, x, t)
         if config.labels:
-            embedding = embedding + self._embed_labels(labels, len(x), x.device)
+            embedding = embedding + self._embed_labels(condition.labels, len(x), x.device)
+        if config.pooled_text and context is not None:
+            embedding = embedding + self.pooled(context.mean())
         embedding = F.silu(embedding)
 
         h = enter(config, self.enter, x)
         kept = [h]
         for layer in self.down:
-            h = layer(h, embedding) if isinstance(layer, Stage) else layer(h)
+            h = layer(h, embedding, context) if isinstance(layer, Stage) else layer(h)
             kept.append(h)
         for layer in self.middle:
-            h = layer(h, embedding)
-        for layer in self.up:
-            h = layer(torch.cat([h, kept.pop()], dim=1), embedding) if isinstance(layer, Stage) else layer(h)
-        h = self.leave(h)
+            h = layer(h, embedding, context)
+        for index, layer in enumerate(self.up):
+            if self.resizes(index):
+                h = layer(h, embedding, context) if isinstance(layer, Stage) else layer(h)
+            else:
+                h = layer(torch.cat([h, kept.pop()], dim=1), embedding, context)
+        h = self.leave(h).to(given)
         return F.pixel_shuffle(h, config.patch) if config.patch > 1 else h
+
+    def resizes(self, index: int) -> bool:
+        """Whether layer `index` on the way up changes the resolution. Such a layer sees nothing of the way down."""
+        return index % (self.config.blocks + 2) == self.config.blocks + 1
+
+    def read(self, words: Tensor) -> Context:
+        """What the network's own text encoder says of words (N, L): once for all steps of sampling."""
+        return self.text(words)
+
+    def _context(self, condition: Condition, count: int) -> Context | None:
+        config = self.config
+        if not config.context:
+            if condition.words is not None or condition.context is not None:
+                raise InputError("this network takes no text")
+            return None
+        if condition.words is not None and config.vocabulary:
+            return self.read(condition.words)
+        if condition.context is None:
+            raise InputError("this network needs a text for every picture; an empty one is one too")
+        tokens, mask = condition.context, condition.mask
+        if tokens.ndim != 3 or len(tokens) != count or tokens.shape[2] != config.context:
+            raise InputError(f"a text must be ({count}, L, {config.context}), not {tuple(tokens.shape)}")
+        return Context(tokens.to(self.enter.weight.dtype), mask)
 
     def _embed_labels(self, labels: Tensor | None, count: int, device: torch.device) -> Tensor:
         kinds = self.config.labels
