@@ -66,11 +66,13 @@ def replace_folder(path: Path | str) -> Iterator[Path]:
     new.mkdir()
     try:
         yield new
-        for file in new.iterdir():
-            os.chmod(file, 0o666 & ~_umask())
+        for file in [path for path in new.rglob("*") if path.is_file()]:
+            if file.stat().st_nlink == 1:  # one more name of somebody's file keeps what its owner allows
+                os.chmod(file, 0o666 & ~_umask())
             with open(file, "rb") as handle:
                 os.fsync(handle.fileno())
-        sync_folder(new)
+        for folder in [new, *(path for path in new.rglob("*") if path.is_dir())]:
+            sync_folder(folder)
         if path.exists():
             os.rename(path, old)
         os.rename(new, path)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sfumato.errors import InputError
 
-__all__ = ["MAX_SEED", "Stream", "check_seed", "generator", "noise", "noise_of_steps", "permutation"]
+__all__ = ["MAX_SEED", "Stream", "check_seed", "generator", "noise", "noise_of_steps", "permutation", "torch_seed"]
 
 MAX_SEED = 2**63 - 1
 
@@ -35,6 +35,8 @@ class Stream(IntEnum):
     LABEL = 7  # labels drawn for a sample that names none
     SPLIT = 8  # halves of a data set
     HELD_OUT = 9  # noise on pictures that training keeps back
+    CAPTION = 10  # what is said of a picture
+    LATENT = 11  # which latent of its posterior stands for a picture
 
 
 def check_seed(seed: int) -> int:
@@ -109,3 +111,8 @@ def permutation(count: int, seed: int, stream: Stream, epoch: int = 0) -> np.nda
     """A permutation of 0 … count - 1 as a pure function of its arguments (int64)."""
     bits = generator(seed, epoch, stream).bit_generator.random_raw(count)
     return np.argsort(bits, kind="stable")
+
+
+def torch_seed(seed: int, number: int, stream: Stream) -> int:
+    """A seed for torch's global generator, where its layers draw: initial weights, dropout masks."""
+    return int(generator(seed, number, stream).bit_generator.random_raw()) % 2**63

@@ -41,3 +41,31 @@ def test_parts():
 def test_cannot_be_changed_by_accident():
     with pytest.raises(ValueError, match="read-only"):
         emoji().images[0] = 0
+
+
+def test_pairs_of_concept_and_style_are_held_out():
+    whole, train, held_out = emoji("food,smileys"), emoji("food,smileys:train"), emoji("food,smileys:held-out")
+    assert len(train) + len(held_out) == len(whole)
+    assert 0.03 < len(held_out) / len(whole) < 0.08
+    style = list(whole.kinds).index("style")
+
+    def pairs(data):
+        return {(caption, int(row[style])) for caption, row in zip(data.captions, data.labels, strict=True)}
+
+    assert not pairs(train) & pairs(held_out)
+    assert pairs(train) | pairs(held_out) == pairs(whole)
+    for caption, _ in pairs(held_out):  # the concept is known in at least two other styles
+        assert sum(caption == other for other, _ in pairs(train)) >= 2
+    assert len({caption for caption, _ in pairs(held_out)}) == len(held_out)  # only one style of a concept
+    assert {int(row[style]) for row in held_out.labels} <= {int(row[style]) for row in train.labels}
+    assert len(emoji(":train")) + len(emoji(":held-out")) == len(emoji())
+
+
+def test_a_part_that_there_is_not():
+    with pytest.raises(InputError, match="after the colon stands train or held-out, not 'test'"):
+        emoji("food:test")
+
+
+def test_tags_are_further_words_for_a_picture():
+    data = emoji("food,noto")
+    assert "fruit" in data.tags[data.captions.index("red apple")]

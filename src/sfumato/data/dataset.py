@@ -25,6 +25,7 @@ class Dataset:
         labels: (N, K) int64, one column for each kind of label; -1 where a picture has none.
         kinds: kind -> the names of its classes, in the order of the columns of `labels`.
         captions: N texts, or none.
+        tags: for each picture further words that are true of it, or none.
         source, licence: where the pictures come from and on what terms, for the model card.
     """
 
@@ -33,6 +34,7 @@ class Dataset:
     labels: np.ndarray
     kinds: dict[str, tuple[str, ...]] = field(default_factory=dict)
     captions: tuple[str, ...] = ()
+    tags: tuple[tuple[str, ...], ...] = ()
     source: str = ""
     licence: str = "unknown"
 
@@ -46,8 +48,9 @@ class Dataset:
             values = self.labels[:, column]
             if count and (values.min() < -1 or values.max() >= len(names)):
                 raise InputError(f"{self.name}: {kind} labels must lie in -1 … {len(names) - 1}")
-        if self.captions and len(self.captions) != count:
-            raise InputError(f"{self.name}: {len(self.captions)} captions for {count} pictures")
+        for what, texts in (("captions", self.captions), ("lists of tags", self.tags)):
+            if texts and len(texts) != count:
+                raise InputError(f"{self.name}: {len(texts)} {what} for {count} pictures")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -61,11 +64,21 @@ class Dataset:
         digest.update(np.ascontiguousarray(self.labels, dtype=np.int64).data)
         return digest.hexdigest()
 
+    @cached_property
+    def text_fingerprint(self) -> str:
+        """sha256 over captions and tags, for a training that reads them."""
+        return hashlib.sha256(json.dumps([self.captions, self.tags]).encode()).hexdigest()
+
     def subset(self, index: Sequence[int] | np.ndarray, name: str | None = None) -> Dataset:
         """The pictures at `index` (numbers, or a boolean for each picture), with their labels and captions."""
         index = np.asarray(index)
         index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
-        captions = tuple(self.captions[i] for i in index) if self.captions else ()
+        captions, tags = (tuple(texts[i] for i in index) if texts else () for texts in (self.captions, self.tags))
         return replace(
-            self, name=name or self.name, images=self.images[index], labels=self.labels[index], captions=captions
+            self,
+            name=name or self.name,
+            images=self.images[index],
+            labels=self.labels[index],
+            captions=captions,
+            tags=tags,
         )

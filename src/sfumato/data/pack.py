@@ -41,6 +41,7 @@ def write_pack(dataset: Dataset, path: Path | str) -> None:
         "name": dataset.name,
         "kinds": {kind: list(names) for kind, names in dataset.kinds.items()},
         "captions": list(dataset.captions),
+        "tags": [list(tags) for tags in dataset.tags],
         "source": dataset.source,
         "licence": dataset.licence,
         "fingerprint": dataset.fingerprint,
@@ -48,7 +49,7 @@ def write_pack(dataset: Dataset, path: Path | str) -> None:
     }
     text = json.dumps(about)
     if len(json.dumps(text)) > _MOST_HEADER - 10_000:
-        raise InputError(f"{dataset.name}: the captions are too long for one pack; split the data set")
+        raise InputError(f"{dataset.name}: the captions and tags are too long for one pack; split the data set")
     tensors = {
         "images": np.ascontiguousarray(dataset.images),
         "labels": np.ascontiguousarray(dataset.labels, dtype=np.int64),
@@ -101,6 +102,7 @@ def _open(path: Path) -> _Pack:
             labels=labels,
             kinds={kind: _texts(names) for kind, names in _expect(about.get("kinds"), dict).items()},
             captions=_texts(about.get("captions")),
+            tags=tuple(_texts(tags) for tags in _expect(about.get("tags", []), list)),
             source=_text(about, "source"),
             licence=_text(about, "licence"),
         )
