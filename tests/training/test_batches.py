@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from sfumato.data.dataset import Dataset
-from sfumato.training.batches import Batches, to_unit
+from sfumato.scaling import to_unit
+from sfumato.training.batches import Batches
 
 
 def data(count=10):

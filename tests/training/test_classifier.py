@@ -19,12 +19,12 @@ from sfumato.diffusion.config import ScheduleConfig
 from sfumato.errors import DivergedError, InputError
 from sfumato.models.folder import save_folder
 from sfumato.networks.classifier import NoisyClassifier
-from sfumato.seeds import Stream
+from sfumato.scaling import to_unit
+from sfumato.seeds import Stream, torch_seed
 from sfumato.training import classifier, held_out
-from sfumato.training.batches import Batches, to_unit
+from sfumato.training.batches import Batches
 from sfumato.training.classifier_config import ClassifierConfig
 from sfumato.training.held_out import accuracy, chance, split
-from sfumato.training.loop import _torch_seed
 
 BARE = spec(labels=LabelSet(), network=NETWORK)
 
@@ -89,7 +89,7 @@ def test_one_step_is_adamw_on_the_stated_loss(tmp_path, data, guided):
     said = Console(file=io.StringIO(), width=200)
     classifier.train_classifier(replace(cfg, ema_rampup=1e-9), said)  # no average: the weights themselves
     kept, _ = split(sf.open_data(data, size=8), 0.25, 0)
-    torch.manual_seed(_torch_seed(0, 0, Stream.WEIGHTS))
+    torch.manual_seed(torch_seed(0, 0, Stream.WEIGHTS))
     net = NoisyClassifier(replace(NETWORK, labels=(2,))).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3 * 8 / 16, betas=(0.9, 0.99), weight_decay=0.05)
     batch, schedule = Batches(kept, 0, 1000).at(0, 8), BARE.schedule.build()

@@ -12,9 +12,9 @@ from factory import NETWORK, QUIET, config, pictures
 from sfumato.diffusion.config import ScheduleConfig
 from sfumato.errors import DivergedError, InputError, SfumatoError
 from sfumato.networks.unet import UNet
-from sfumato.training import loop
 from sfumato.training.config import TrainConfig
-from sfumato.training.loop import learning_rate, train
+from sfumato.training.loop import train
+from sfumato.training.pacing import learning_rate
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +83,11 @@ def test_one_step_is_adamw_on_the_stated_loss(tmp_path, data):
     train(config(data, tmp_path / "run", pictures=4, warmup=8), QUIET)
     cfg = config(data, tmp_path / "run")
     from sfumato.data.pack import read_pack
-    from sfumato.seeds import Stream
+    from sfumato.seeds import Stream, torch_seed
     from sfumato.training.batches import Batches
 
     pack = read_pack(tmp_path / "run" / "data.safetensors")
-    torch.manual_seed(loop._torch_seed(0, 0, Stream.WEIGHTS))
+    torch.manual_seed(torch_seed(0, 0, Stream.WEIGHTS))
     network = UNet(replace(NETWORK, labels=(2,))).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3 * 4 / 8, betas=(0.9, 0.99), weight_decay=0.0)
     batch = Batches(pack, 0, 1000, cfg.label_dropout).at(0, 4)

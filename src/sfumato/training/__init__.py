@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sfumato.training.autoencoder_config import TrainAutoencoderConfig
 from sfumato.training.classifier_config import ClassifierConfig
 from sfumato.training.config import TrainConfig
 
@@ -13,7 +14,14 @@ if TYPE_CHECKING:
 
     from sfumato.models.classifier import ClassifierSpec
 
-__all__ = ["ClassifierConfig", "TrainConfig", "train", "train_classifier"]
+__all__ = [
+    "ClassifierConfig",
+    "TrainAutoencoderConfig",
+    "TrainConfig",
+    "train",
+    "train_autoencoder",
+    "train_classifier",
+]
 
 
 def train(config: TrainConfig, console: Console | None = None) -> Path:
@@ -28,3 +36,10 @@ def train_classifier(config: ClassifierConfig, console: Console | None = None) -
     from sfumato.training.classifier import train_classifier
 
     return train_classifier(config, console)
+
+
+def train_autoencoder(config: TrainAutoencoderConfig, console: Console | None = None) -> Path:
+    """Train an autoencoder and return its folder; see `sfumato.training.autoencoder`, which is imported when called."""
+    from sfumato.training.autoencoder import train_autoencoder
+
+    return train_autoencoder(config, console)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -36,13 +36,20 @@ class Window:
     loss_sum: float = 0.0  # over pictures
     count: int = 0
     largest: float = 0.0  # gradient norm
+    part_sums: Mapping[str, float] = field(default_factory=dict)  # what else is told, over pictures
 
     @property
     def mean(self) -> float:
         return self.loss_sum / max(self.count, 1)
 
-    def with_step(self, loss: float, norm: float, count: int) -> Window:
-        return Window(self.loss_sum + loss * count, self.count + count, max(self.largest, norm))
+    @property
+    def parts(self) -> dict[str, float]:
+        """Means of what else is told."""
+        return {name: value / max(self.count, 1) for name, value in self.part_sums.items()}
+
+    def with_step(self, loss: float, norm: float, count: int, parts: Mapping[str, float] | None = None) -> Window:
+        sums = {name: self.part_sums.get(name, 0.0) + value * count for name, value in (parts or {}).items()}
+        return Window(self.loss_sum + loss * count, self.count + count, max(self.largest, norm), sums)
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,9 @@ from sfumato.training.batches import Batches
 from sfumato.training.classifier_config import ClassifierConfig
 from sfumato.training.ema import Average, decay
 from sfumato.training.held_out import accuracy, chance, split
-from sfumato.training.loop import _torch_seed, learning_rate, stop_requests
+from sfumato.training.pacing import learning_rate, stop_requests
 from sfumato.training.progress import Meter
-from sfumato.training.run_folder import network_for
+from sfumato.training.subject import network_for
 
 __all__ = ["train_classifier"]
 
@@ -75,12 +75,12 @@ def _train(
     config: ClassifierConfig, console: Console, device: torch.device, model: ModelSpec, data: Dataset, held: Dataset
 ) -> ClassifierSpec:
     def say(text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False)
+        console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     spec = _describe(config, model, data)
     schedule = spec.schedule.build()
     batches = Batches(data, config.seed, schedule.steps, flip=config.flip)
-    torch.manual_seed(_torch_seed(config.seed, 0, seeds.Stream.WEIGHTS))  # and of the dropout masks that follow
+    torch.manual_seed(seeds.torch_seed(config.seed, 0, seeds.Stream.WEIGHTS))  # and of the dropout masks that follow
     network = NoisyClassifier(spec.network).to(device).train()
     average = Average(network)
     optimizer = torch.optim.AdamW(
@@ -167,7 +167,7 @@ def _listed(kinds: Mapping[str, tuple[str, ...]]) -> str:
 def _describe(config: ClassifierConfig, model: ModelSpec, data: Dataset) -> ClassifierSpec:
     return ClassifierSpec(
         name=f"{data.name} classifier",
-        network=network_for(config, data),
+        network=network_for(config, data.images.shape[3], tuple(map(len, data.kinds.values()))),
         schedule=model.schedule,
         size=model.size,
         labels=LabelSet.of(data.kinds, data.labels, dropout=0.0),

@@ -1,4 +1,4 @@
-"""Pictures that the training of a classifier keeps back, and how often it is right about them."""
+"""Pictures that a training keeps back, and how often a classifier is right about them."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from sfumato.errors import InputError
 from sfumato.models.classifier import Accuracy
 from sfumato.networks.classifier import NoisyClassifier
 from sfumato.networks.config import NO_LABEL
-from sfumato.training.batches import to_unit
+from sfumato.scaling import to_unit
 
 __all__ = ["LEVELS", "accuracy", "chance", "split"]
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # times at which the held-out pictures are classified
 
 
-def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
-    """The pictures to learn from, and the `share` kept back, both drawn from the labelled ones.
+def split(data: Dataset, share: float, seed: int, labelled: bool = True) -> tuple[Dataset, Dataset]:
+    """The pictures to learn from, and the `share` kept back, both drawn from the labelled ones, or from all.
 
     Raises `InputError` when there are too few.
     """
-    labelled = np.flatnonzero((data.labels != NO_LABEL).any(1))
-    count = round(share * len(labelled))
-    if not 1 <= count < len(labelled):
+    usable = np.flatnonzero((data.labels != NO_LABEL).any(1)) if labelled else np.arange(len(data))
+    count = round(share * len(usable))
+    if not 1 <= count < len(usable):
         raise InputError(
-            f"{data.name} has {len(labelled):,} labelled pictures; keeping back a share of {share:g} leaves "
-            f"{len(labelled) - count:,} to learn from and {count:,} to be tested on. Both need at least 1."
+            f"{data.name} has {len(usable):,}{' labelled' if labelled else ''} pictures; keeping back a share of "
+            f"{share:g} leaves {len(usable) - count:,} to learn from and {count:,} to be tested on. Both need at "
+            "least 1."
         )
-    order = labelled[seeds.permutation(len(labelled), seed, seeds.Stream.SPLIT)]
+    order = usable[seeds.permutation(len(usable), seed, seeds.Stream.SPLIT)]
     return data.subset(np.sort(order[count:])), data.subset(np.sort(order[:count]))
 
 

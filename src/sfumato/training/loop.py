@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,26 +11,25 @@ from rich.console import Console
 from torch import nn
 
 from sfumato import seeds
-from sfumato.conditioning.labels import LabelSet
 from sfumato.devices import find_device
 from sfumato.diffusion.loss import check_weighting
 from sfumato.diffusion.prediction import check_prediction
 from sfumato.diffusion.process import Diffusion
-from sfumato.errors import InputError, SfumatoError
+from sfumato.errors import InputError
 from sfumato.files import check_writable
 from sfumato.models.folder import save_folder
 from sfumato.networks.unet import UNet
 from sfumato.training import checkpoint, run_folder
-from sfumato.training.batches import Batches
 from sfumato.training.checkpoint import Position
-from sfumato.training.classifier_config import ClassifierConfig
 from sfumato.training.config import TrainConfig
 from sfumato.training.ema import Average, decay
+from sfumato.training.pacing import disk_errors, learning_rate, stop_requests
 from sfumato.training.preview import preview
 from sfumato.training.progress import Log, Meter, memory_mb
 from sfumato.training.recent import Recent
+from sfumato.training.subject import model_spec, open_subject
 
-__all__ = ["learning_rate", "stop_requests", "train"]
+__all__ = ["train"]
 
 MAX_TERMINAL_SNR = 0.02  # Stable Diffusion's 0.0047 is known to show; beyond this, what comes out is no picture
 
@@ -68,7 +63,7 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
     out = config.out
 
     def say(text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False)
+        console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     diffusion = Diffusion(config.schedule.build(), check_prediction(config.prediction))
     check_weighting(config.weighting)
@@ -78,12 +73,12 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
             "sampling starts from. Use more steps, another schedule, or --schedule.zero-terminal-snr."
         )
     data = run_folder.open_run(config, say)
-    shape = run_folder.network_for(config, data)
-    labels = LabelSet.of(data.kinds, data.labels, config.label_dropout)
-    batches = Batches(data, config.seed, diffusion.schedule.steps, config.label_dropout, config.flip)
+    subject = open_subject(config, data, diffusion.schedule.steps, device, say)
+    batches = subject.batches
+    spec = model_spec(config, subject)
 
-    torch.manual_seed(_torch_seed(config.seed, 0, seeds.Stream.WEIGHTS))
-    network = UNet(shape).to(device).train()
+    torch.manual_seed(seeds.torch_seed(config.seed, 0, seeds.Stream.WEIGHTS))
+    network = UNet(subject.network).to(device).train()
     average = Average(network)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
@@ -96,12 +91,11 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
         position = checkpoint.restore(out / "checkpoints", network, average, optimizer, say)
     arithmetic = "bf16" if autocast._enabled else "fp32"
     machine = f"{device.type}, {arithmetic}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    run_folder.check_same(position, data, machine, say)
+    run_folder.check_same(position, subject.fingerprint, machine, say)
     if position.seen > config.pictures:
         raise InputError(
             f"the run in {out} has seen {position.seen:,} pictures, more than the {config.pictures:,} asked for"
         )
-    spec = run_folder.model_spec(config, data, labels, shape)
     run_folder.record(config)
     log = Log(out / "log.jsonl", position.log_bytes)
     if log.missing:
@@ -114,10 +108,11 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
         """A checkpoint, and the model as it is now, from the averaged weights."""
         seconds = time.monotonic() - started
         window = recent.look(batches)  # never save what was not looked at
-        now = Position(seen, log.settle(), window, data.fingerprint, machine, round(seconds, 1))
+        now = Position(seen, log.settle(), window, subject.fingerprint, machine, round(seconds, 1))
         checkpoint.save(out / "checkpoints", now, network, average, optimizer, config.keep)
         facts = {**spec.training, "pictures": seen, "seconds": round(seconds)}
-        save_folder(out / "model", replace(spec, training=facts), average.values, "average")
+        described = replace(spec, training=facts)
+        save_folder(out / "model", described, average.values, "average", parts=subject.parts)
 
     def every(interval: int, last: int) -> bool:
         """Whether a multiple of `interval` lies in (last, seen]."""
@@ -134,11 +129,12 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
             for part in _split(count, config.accumulate):
                 batch = batches.at(seen, part)
                 if config.network.dropout:
-                    torch.manual_seed(_torch_seed(config.seed, seen, seeds.Stream.LAYERS))
+                    torch.manual_seed(seeds.torch_seed(config.seed, seen, seeds.Stream.LAYERS))
                 x0, eps = batch.x0.to(device), batch.noise.to(device)
                 xt = diffusion.noisy(x0, batch.t, eps)
+                condition = subject.told(batch).to(device)
                 with autocast:
-                    output = network(diffusion.network_input(xt, batch.t), batch.t, batch.labels.to(device))
+                    output = network(diffusion.network_input(xt, batch.t), batch.t, condition)
                 losses = diffusion.loss(output.float(), x0, batch.t, eps, config.weighting)
                 partial = losses.sum() / count
                 partial.backward()
@@ -151,7 +147,7 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
             recent.add(before, count, loss, norm)
 
             finished = seen == config.pictures
-            with _disk_errors(out, seen):
+            with disk_errors(config, seen):
                 if every(config.log_every, before) or finished:
                     window = recent.take(batches)
                     meter.report(seen, window.mean)
@@ -159,23 +155,16 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
                     log.write(pictures=seen, **facts, rate=meter.rate, memory_mb=memory_mb())
                 if every(config.sample_every, before) or (finished and config.sample_every):
                     recent.look(batches)
-                    preview(spec, network, average, out / "samples" / f"{seen:012d}.png")
+                    preview(spec, subject, network, average, out / "samples" / f"{seen:012d}.png")
                 if every(config.checkpoint_every, before) or finished or stop.is_set():
                     save()
             if stop.is_set() and not finished:
                 say(f"Stopped and saved at {seen:,} pictures. Go on with: sfumato train --out {out} --resume")
                 raise KeyboardInterrupt
         if position.seen == config.pictures:  # nothing was left to do, but the model may have gone unwritten
-            with _disk_errors(out, seen):
+            with disk_errors(config, seen):
                 save()
     return out / "model"
-
-
-def learning_rate(config: TrainConfig | ClassifierConfig, seen: int) -> float:
-    """Up from 0 over the warm-up, level, then down to 0 over the last `cooldown` share of the run."""
-    rise = (seen + config.batch) / max(config.warmup, 1)
-    fall = (config.pictures - seen) / max(config.cooldown * config.pictures, 1e-9)
-    return config.lr * min(1.0, rise, fall)
 
 
 def choose_arithmetic(config: TrainConfig) -> tuple[torch.device, torch.autocast]:
@@ -189,46 +178,7 @@ def choose_arithmetic(config: TrainConfig) -> tuple[torch.device, torch.autocast
     return device, torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
 
 
-@contextmanager
-def _disk_errors(out: Path, seen: int) -> Iterator[None]:
-    """A disk that is full or gone, told with what to do about it."""
-    try:
-        yield
-    except OSError as error:
-        raise SfumatoError(
-            f"{out}: could not be written to at {seen:,} pictures: {error.strerror or error}. The last checkpoint is "
-            f"whole. Make room, then go on with: sfumato train --out {out} --resume"
-        ) from error
-
-
-@contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second one is not held back. Only the main thread can catch signals."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def request(number: int, frame: object) -> None:
-        stop.set()
-        for known, handler in old.items():
-            signal.signal(known, handler)
-
-    for number in old:
-        signal.signal(number, request)
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
 def _split(count: int, parts: int) -> list[int]:
     """`count` pictures in at most `parts` micro-batches of nearly equal size."""
     small, more = divmod(count, parts)
     return [size for i in range(parts) if (size := small + (i < more))]
-
-
-def _torch_seed(seed: int, number: int, stream: seeds.Stream) -> int:
-    return int(seeds.generator(seed, number, stream).bit_generator.random_raw()) % 2**63

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,14 +19,15 @@ __all__ = ["Recent"]
 class Recent:
     """Loss and gradient norm since the last line of the log, left on the device so that no step waits for them."""
 
-    def __init__(self, out: Path, window: Window) -> None:
-        self._out, self._window = out, window
+    def __init__(self, out: Path, window: Window, parts: Sequence[str] = (), verb: str = "train") -> None:
+        """`parts` names the numbers that `add` is given besides loss and norm; `verb` is the command that goes on."""
+        self._out, self._window, self._parts, self._verb = out, window, parts, verb
         self._steps: list[tuple[int, int]] = []
         self._values: list[Tensor] = []
 
-    def add(self, seen: int, count: int, loss: Tensor, norm: Tensor) -> None:
+    def add(self, seen: int, count: int, loss: Tensor, norm: Tensor, *parts: Tensor) -> None:
         self._steps.append((seen, count))
-        self._values.append(torch.stack([loss, norm]))
+        self._values.append(torch.stack([loss, norm, *parts]))
 
     def look(self, batches: Batches) -> Window:
         """What there was since the last line of the log.
@@ -33,10 +35,10 @@ class Recent:
         Raises `DivergedError` naming the first step whose numbers are not finite, and the pictures in it.
         """
         values = torch.stack(self._values).tolist() if self._values else []
-        for (seen, count), (loss, norm) in zip(self._steps, values, strict=True):
+        for (seen, count), (loss, norm, *parts) in zip(self._steps, values, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise DivergedError(self._explain(seen, loss, norm, batches.at(seen, count).pictures.tolist()))
-            self._window = self._window.with_step(loss, norm, count)
+            self._window = self._window.with_step(loss, norm, count, dict(zip(self._parts, parts, strict=True)))
         self._steps.clear()
         self._values.clear()
         return self._window
@@ -52,6 +54,6 @@ class Recent:
         return (
             f"training broke down at the step after {seen:,} pictures: loss {loss}, gradient norm {norm}. Its batch "
             f"holds the pictures number {shown} of the data. Look at those, or go on with a lower --lr or --clip: "
-            f"sfumato train --out {self._out} --resume --lr …; "
+            f"sfumato {self._verb} --out {self._out} --resume --lr …; "
             + ("the last checkpoint is from before the trouble." if saved else "there is no checkpoint yet.")
         )
