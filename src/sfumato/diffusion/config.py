@@ -26,13 +26,20 @@ class ScheduleConfig:
     """T, the number of discrete steps it is trained on"""
     zero_terminal_snr: bool = True
     """rescale so that the last step is pure noise (Lin et al. 2024); not for edm"""
+    beta_start: float | None = None
+    """first β of linear and scaled-linear; none: Ho's, Stable Diffusion's"""
+    beta_end: float | None = None
+    """last β of these"""
 
     def build(self) -> NoiseSchedule:
-        """The schedule. Raises `InputError` for an unknown name, or a rescale where there is none."""
+        """The schedule. Raises `InputError` for an unknown name, or for a rescale or β where there is none."""
         from sfumato.diffusion.schedule import NoiseSchedule
 
         if self.name not in SCHEDULES:
             raise InputError(f"no schedule {self.name!r}. {nearest(self.name, SCHEDULES)}")
+        betas = {key: value for key in ("beta_start", "beta_end") if (value := getattr(self, key)) is not None}
+        if betas and self.name not in ("linear", "scaled-linear"):
+            raise InputError(f"the schedule {self.name!r} has no {next(iter(betas))}; linear and scaled-linear have")
         make = getattr(NoiseSchedule, self.name.replace("-", "_"))
-        schedule: NoiseSchedule = make(steps=self.steps)
+        schedule: NoiseSchedule = make(steps=self.steps, **betas)
         return schedule.zero_terminal_snr() if self.zero_terminal_snr else schedule

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
 from sfumato.errors import InputError, nearest
 
 __all__ = ["find_folder", "shipped_names"]
+
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")  # owner/name, or owner/name@revision
 
 
 def shipped_names() -> list[str]:
@@ -16,7 +19,7 @@ def shipped_names() -> list[str]:
 
 
 def find_folder(source: str | Path) -> Path:
-    """The model folder that `source` means.
+    """The model folder that `source` means: a shipped name, a folder, or an id on the hub.
 
     Raises:
         InputError: when it is neither a shipped name nor a folder; when a run has no model yet, it says how to go on.
@@ -26,12 +29,16 @@ def find_folder(source: str | Path) -> Path:
     path = Path(source)
     if (path / "model.json").is_file():
         return path
-    if (path / "model" / "model.json").is_file():
-        return path / "model"
+    if (path / "model").is_dir():
+        return path / "model"  # of a run; load_folder says when it is no model
     if (path / "config.json").is_file():
         raise InputError(f"the run in {path} has no model yet. Go on with: sfumato train --out {path} --resume")
     if path.is_dir():
         return path  # load_folder says what is wrong with it
+    if isinstance(source, str) and HUB_ID.fullmatch(source):
+        from sfumato.models.hub import hub_folder  # only here: it needs what reads the folders of other libraries
+
+        return hub_folder(source)
     raise InputError(
         f"no model {str(source)!r}: neither a folder nor a shipped name. {nearest(str(source), shipped_names())}"
     )

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from sfumato.conditioning.labels import LabelSet
+from sfumato.conditioning.text import TextSpec
 from sfumato.diffusion.config import ScheduleConfig
 from sfumato.diffusion.prediction import Prediction
 from sfumato.errors import InputError
+from sfumato.networks.autoencoder_config import AutoencoderConfig
 from sfumato.networks.config import UNetConfig
 from sfumato.typed import build
 
@@ -59,11 +61,14 @@ class ModelSpec:
         network, schedule, prediction: what it is.
         size: (height, width) it was trained at.
         labels: what it can be asked for.
+        text: how it reads prompts; none: it does not.
+        autoencoder: what leads from pictures to the latents it works on, and back; none: it works on pixels.
         sampling: defaults for sampling.
         training: facts of its training, for the card: pictures, seed, loss …
         data: facts of its data: name, count, fingerprint, source, licence.
         licence: of the weights.
         weights: facts of the weights; none before they are saved.
+        files: further files of the folder, with the sha256 of each.
     """
 
     name: str
@@ -72,16 +77,53 @@ class ModelSpec:
     prediction: Prediction
     size: tuple[int, int]
     labels: LabelSet = field(default_factory=LabelSet)
+    text: TextSpec | None = None
+    autoencoder: AutoencoderConfig | None = None
     sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
     training: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     licence: str = "unknown"
     weights: WeightFacts | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if tuple(map(len, self.labels.kinds.values())) != self.network.labels:
             raise InputError("the labels and the network's label tables differ in number")
-        self.network.check_size(*self.size)
+        if (self.text is None) != (self.network.context == 0):
+            raise InputError("a model reads texts if and only if its network does")
+        own = self.text.vocabulary.size if self.text and self.text.encoder == "words" else 0
+        if self.network.vocabulary != own:
+            raise InputError(f"the network knows {self.network.vocabulary} words, its vocabulary has {own}")
+        self.shape()
+
+    def shape(self, size: tuple[int, int] | None = None) -> tuple[int, int, int]:
+        """(C, H, W) of what is diffused for pictures of a size (height, width): of the pictures, or of their latents.
+
+        Raises `InputError`, naming sizes that fit, for one that does not.
+        """
+        height, width = size or self.size
+        # more channels may go in (a mask and what is around it) or come out (learned variance)
+        channels = min(self.network.in_channels, self.network.output_channels)
+        if self.autoencoder is None:
+            self.network.check_size(height, width)
+            return channels, height, width
+        if channels != self.autoencoder.latent_channels:
+            raise InputError(
+                f"the network works on {channels} channels, the latents have {self.autoencoder.latent_channels}"
+            )
+        factor, unit = self.autoencoder.factor, self.autoencoder.factor * self.network.divisor
+        if height < 1 or width < 1 or height % unit or width % unit:
+            near = [max(unit, round(side / unit) * unit) for side in (width, height)]
+            raise InputError(
+                f"pictures of {width}x{height} do not fit: width and height must be multiples of {unit} "
+                f"(autoencoder {factor}, network {self.network.divisor}). Nearest that fits: {near[0]}x{near[1]}."
+            )
+        return channels, height // factor, width // factor
+
+    @property
+    def channels(self) -> int:
+        """Channels of the pictures."""
+        return self.shape()[0] if self.autoencoder is None else self.autoencoder.in_channels
 
     @property
     def which_weights(self) -> str:
