@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench evidence evidence-solvers docs clean
+.PHONY: demo test lint format bench evidence evidence-solvers evidence-sd15 docs clean
 
 demo: $(VENV)/core
 	$(BIN)/sfumato demo --out demo
@@ -32,6 +32,9 @@ evidence: $(VENV)/test
 
 evidence-solvers: $(VENV)/test
 	$(BIN)/python bench/solvers.py
+
+evidence-sd15: $(VENV)/test
+	$(BIN)/python bench/sd15.py
 
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx -W -q docs docs/_build/html

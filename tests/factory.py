@@ -10,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from sfumato.conditioning.labels import LabelSet
+from sfumato.conditioning.text import TextSpec
 from sfumato.diffusion.config import ScheduleConfig
 from sfumato.generation.classifier import Classifier
 from sfumato.generation.model import Model
@@ -57,6 +58,23 @@ def network(description: ModelSpec) -> UNet:
 def model(**changes) -> Model:
     description = spec(**changes)
     return Model(description, network(description))
+
+
+WORDS = ("red", "blue", "apple", "cat", "noto", "style")
+
+
+def text_model(**changes) -> Model:
+    """A model that reads prompts of up to five of `WORDS`, of random weights."""
+    from dataclasses import replace
+
+    shape = replace(NETWORK, context=8, vocabulary=len(WORDS) + 1, tokens=6, text_layers=1)
+    text = TextSpec("words", 6, WORDS, dropout=0.1, examples=("red apple, noto style", "blue cat"))
+    made = model(**{"network": shape, "labels": LabelSet(), "text": text, **changes})
+    with torch.no_grad():
+        for name, p in made.network.named_parameters():
+            if "attention" in name or "text" in name:
+                p.mul_(5.0)  # so that what a prompt says shows
+    return made
 
 
 def classifier(**changes) -> Classifier:

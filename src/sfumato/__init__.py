@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sfumato.diffusion.process import Diffusion
     from sfumato.diffusion.schedule import NoiseSchedule
     from sfumato.errors import DivergedError, InputError, SfumatoError
+    from sfumato.generation.autoencoder import LatentCodec, load_autoencoder
     from sfumato.generation.classifier import Classifier, load_classifier
     from sfumato.generation.guidance import Guidance
     from sfumato.generation.model import Model, load
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
     from sfumato.networks.config import UNetConfig
     from sfumato.networks.unet import UNet
     from sfumato.solvers import solve, steps
-    from sfumato.training import ClassifierConfig, TrainConfig, train, train_classifier
+    from sfumato.training import (
+        ClassifierConfig,
+        TrainAutoencoderConfig,
+        TrainConfig,
+        train,
+        train_autoencoder,
+        train_classifier,
+    )
 
 _WHERE = {
     "Classifier": "sfumato.generation.classifier",
@@ -33,19 +41,23 @@ _WHERE = {
     "Guidance": "sfumato.generation.guidance",
     "Images": "sfumato.images",
     "InputError": "sfumato.errors",
+    "LatentCodec": "sfumato.generation.autoencoder",
     "Model": "sfumato.generation.model",
     "NoiseSchedule": "sfumato.diffusion.schedule",
     "SfumatoError": "sfumato.errors",
+    "TrainAutoencoderConfig": "sfumato.training",
     "TrainConfig": "sfumato.training",
     "UNet": "sfumato.networks.unet",
     "UNetConfig": "sfumato.networks.config",
     "load": "sfumato.generation.model",
+    "load_autoencoder": "sfumato.generation.autoencoder",
     "load_classifier": "sfumato.generation.classifier",
     "open_data": "sfumato.data.sources",
     "solve": "sfumato.solvers",
     "solvers": "sfumato.solvers",
     "steps": "sfumato.solvers",
     "train": "sfumato.training",
+    "train_autoencoder": "sfumato.training",
     "train_classifier": "sfumato.training",
 }
 
@@ -57,20 +69,24 @@ __all__ = [
     "Guidance",
     "Images",
     "InputError",
+    "LatentCodec",
     "Model",
     "NoiseSchedule",
     "SfumatoError",
+    "TrainAutoencoderConfig",
     "TrainConfig",
     "UNet",
     "UNetConfig",
     "__version__",
     "load",
+    "load_autoencoder",
     "load_classifier",
     "open_data",
     "solve",
     "solvers",
     "steps",
     "train",
+    "train_autoencoder",
     "train_classifier",
 ]
 

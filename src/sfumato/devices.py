@@ -1,12 +1,14 @@
-"""Where the arithmetic happens."""
+"""Where the arithmetic happens, and in which number type."""
 
 from __future__ import annotations
 
 import torch
 
-from sfumato.errors import InputError
+from sfumato.errors import InputError, nearest
 
-__all__ = ["find_device"]
+__all__ = ["DTYPES", "find_device", "find_dtype"]
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def find_device(name: str) -> torch.device:
@@ -19,3 +21,10 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
+
+
+def find_dtype(name: str) -> torch.dtype:
+    """The number type of that name, for weights. `InputError` for another word."""
+    if name not in DTYPES:
+        raise InputError(f"no number type {name!r} for weights. {nearest(name, DTYPES)}")
+    return DTYPES[name]

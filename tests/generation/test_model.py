@@ -10,8 +10,9 @@ from sfumato import solvers
 from sfumato.conditioning.labels import LabelSet
 from sfumato.diffusion.config import ScheduleConfig
 from sfumato.errors import DivergedError, InputError
-from sfumato.generation.model import Request, seeds_from, to_uint8
+from sfumato.generation.model import Request, seeds_from
 from sfumato.generation.strip import steps_strip
+from sfumato.scaling import to_uint8
 
 SCHEDULE = ScheduleConfig().build()
 
@@ -51,10 +52,10 @@ def test_labels_and_guidance_change_the_picture():
 
 
 def test_without_a_label_it_draws_them_as_the_data_has_them():
-    rows = model().label_rows(None, range(4000))
+    rows = model().ask(range(4000)).rows
     assert set(map(tuple, rows.tolist())) == {(0, 0), (1, 1), (1, 2)}
     assert (rows[:, 0] == 0).mean() == pytest.approx(0.75, abs=0.03)
-    assert np.array_equal(rows[:5], model().label_rows(None, range(5)))
+    assert np.array_equal(rows[:5], model().ask(range(5)).rows)
 
 
 def test_other_sizes():

@@ -5,10 +5,18 @@ from exact import SCHEDULES, Gaussian, doubles
 from labelled import Labelled, tweedie
 from sfumato.errors import InputError
 from sfumato.guidance.classifier_free import classifier_free
+from sfumato.networks.condition import Condition
 
 SCHEDULE = SCHEDULES["cosine"]
 MIXTURE = Labelled(SCHEDULE)
 LABELS = torch.tensor([[0], [1], [-1]])
+
+
+def guide(denoise, labels, scale, negative=None, **options):
+    """`classifier_free` of a denoiser that takes labels; away from none unless told otherwise."""
+    away = torch.full_like(labels, -1) if negative is None else negative
+    told = (Condition(labels=labels), Condition(labels=away))
+    return classifier_free(lambda x, t, condition: denoise(x, t, condition.labels), *told, scale, **options)
 
 
 def counting(calls):
@@ -26,7 +34,7 @@ def test_a_scale_of_one_is_bit_identical_to_no_guidance_and_costs_one_call(negat
     calls = []
     denoise = counting(calls)
     x = doubles(3, 4)
-    guided = classifier_free(denoise, LABELS, 1.0, negative, rescale=0.7)
+    guided = guide(denoise, LABELS, 1.0, negative, rescale=0.7)
     assert torch.equal(guided(x, 0.4), denoise(x, 0.4, LABELS))
     assert calls == [3, 3]
 
@@ -36,15 +44,27 @@ def test_extrapolates_in_one_call_of_twice_the_size(scale):
     calls = []
     denoise = counting(calls)
     x, plain = doubles(3, 4), counting([])
-    guided = classifier_free(denoise, LABELS, scale)(x, 0.4)
+    guided = guide(denoise, LABELS, scale)(x, 0.4)
     with_label, without = plain(x, 0.4, LABELS), plain(x, 0.4, torch.full_like(LABELS, -1))
     torch.testing.assert_close(guided, without + scale * (with_label - without))
     assert calls == [6]
 
 
+@pytest.mark.parametrize("scale", [0.0, 0.5, 7.5])
+def test_two_calls_give_what_one_call_of_twice_the_size_gives(scale):
+    calls = []
+    x, negative = doubles(3, 4), torch.tensor([[1], [0], [0]])
+    one, two = (
+        guide(counting(calls), LABELS, scale, negative, rescale=0.3, together=together)(x, 0.4)
+        for together in (True, False)
+    )
+    assert torch.equal(one, two)
+    assert calls == [6, 3, 3]
+
+
 def test_on_gaussians_guidance_moves_the_mean_by_its_closed_form():
     """For equal variances, uncond + w·(cond - uncond) denoises the Gaussian whose mean is w·m_c + (1-w)·m_u."""
-    guided = classifier_free(counting([]), torch.tensor([[1]]), 3.0)
+    guided = guide(counting([]), torch.tensor([[1]]), 3.0)
     x = doubles(1, 50)
     torch.testing.assert_close(guided(x, 0.3), Gaussian(SCHEDULE, 3 * 0.6).denoise(x, 0.3))
 
@@ -54,7 +74,7 @@ def test_on_gaussians_guidance_moves_the_mean_by_its_closed_form():
 def test_on_a_mixture_it_is_the_score_of_the_sharpened_density(t, label):
     """The score of p(x_t)·(p(x_t|y)/p(x_t))^w, from the densities themselves."""
     x, w = doubles(5, 4), 2.5
-    guided = classifier_free(MIXTURE.denoise, torch.full((5, 1), label), w)
+    guided = guide(MIXTURE.denoise, torch.full((5, 1), label), w)
 
     def sharpened(x):
         return MIXTURE.log_density(x, t) + w * (MIXTURE.log_density(x, t, label) - MIXTURE.log_density(x, t))
@@ -71,7 +91,7 @@ def test_a_negative_label_takes_the_place_of_none(t):
         calls.append(labels[:, 0].tolist())
         return MIXTURE.denoise(x, t, labels)
 
-    guided = classifier_free(denoise, torch.tensor([[0], [2], [-1]]), w, torch.tensor([[1], [1], [1]]))(x, t)
+    guided = guide(denoise, torch.tensor([[0], [2], [-1]]), w, torch.tensor([[1], [1], [1]]))(x, t)
     assert calls == [[0, 2, -1, 1, 1, 1]]
     for i, label in enumerate((0, 2, -1)):
 
@@ -86,13 +106,13 @@ def test_labels_equal_to_the_negative_ones_cost_one_call():
     calls = []
     denoise, x = counting(calls), doubles(3, 4)
     for labels, negative in ((LABELS, LABELS), (torch.full((3, 1), -1), None)):
-        assert torch.equal(classifier_free(denoise, labels, 4.0, negative)(x, 0.4), denoise(x, 0.4, labels))
+        assert torch.equal(guide(denoise, labels, 4.0, negative)(x, 0.4), denoise(x, 0.4, labels))
     assert calls == [3, 3, 3, 3]
 
 
 def test_rescale_is_towards_the_half_with_the_label():
     x = doubles(3, 6)
-    guided, plain = (classifier_free(MIXTURE.denoise, LABELS, 3.0, rescale=phi)(x, 0.6) for phi in (1.0, 0.0))
+    guided, plain = (guide(MIXTURE.denoise, LABELS, 3.0, rescale=phi)(x, 0.6) for phi in (1.0, 0.0))
     conditional = MIXTURE.denoise(x, 0.6, LABELS)
     torch.testing.assert_close(guided.std(1), conditional.std(1))
     torch.testing.assert_close(guided, plain * (conditional.std(1) / plain.std(1))[:, None])
@@ -106,9 +126,12 @@ def test_rescale_is_towards_the_half_with_the_label():
         ({"scale": float("nan")}, "guidance_scale is a number from 0"),
         ({"scale": float("inf")}, "guidance_scale is a number from 0"),
         ({"rescale": 1.5}, "guidance_rescale lies between 0"),
-        ({"negative": torch.zeros(2, 1, dtype=torch.long)}, r"negative labels must have the shape \(3, 1\)"),
+        (
+            {"negative": torch.zeros(2, 1, dtype=torch.long)},
+            r"labels of two conditions must have one shape, not \(3, 1\) and \(2, 1\)",
+        ),
     ],
 )
 def test_wrong_arguments(how, message):
     with pytest.raises(InputError, match=message):
-        classifier_free(MIXTURE.denoise, LABELS, **{"scale": 2.0, **how})
+        guide(MIXTURE.denoise, LABELS, **{"scale": 2.0, **how})

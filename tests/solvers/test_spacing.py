@@ -142,3 +142,52 @@ def test_published_lists_of_steps():
 def test_lists_that_cannot_be(call, message):
     with pytest.raises(InputError, match=message):
         call(SCHEDULES["linear"])
+
+
+# ---- a lower start ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_from_a_lower_start_there_are_as_many_steps(schedule, spacing):
+    for start in (0.1, 0.35, 0.7, 0.9999):
+        most = int(start * schedule.steps + 1e-9)
+        for steps in sorted({1, 2, 5, most - 1, most} & set(range(1, most + 1))):
+            times = spaced_times(schedule, steps, spacing, start=start)
+            assert len(times) == steps + 1
+            assert (np.diff(times) < 0).all()
+            assert times[-1] == 0
+            assert times[-2] >= 1 / schedule.steps - 1e-12
+            assert times[0] == start or (spacing == "leading" and times[0] < start)
+        with pytest.raises(InputError, match=f"from 1 to {most} "):
+            spaced_times(schedule, most + 1, spacing, start=start)
+
+
+def test_from_a_lower_start_by_hand():
+    schedule = NoiseSchedule.linear()
+    assert spaced_times(schedule, 4, "trailing", start=0.6) == pytest.approx([0.6, 0.45, 0.3, 0.15, 0])
+    assert spaced_times(schedule, 3, "linspace", start=0.5) == pytest.approx([0.5, 0.2505, 0.001, 0])
+    assert spaced_times(schedule, 4, "leading", start=0.6) == pytest.approx([0.451, 0.301, 0.151, 0.001, 0])
+    root = np.sqrt(spaced_times(schedule, 3, "quadratic", start=0.5)[:3])
+    assert root == pytest.approx(np.linspace(0.5**0.5, 0.001**0.5, 3))
+    assert spaced_times(schedule, 3, "trailing", "sigma-min", start=0.3) == pytest.approx([0.3, 0.2, 0.1, 0.001])
+
+
+@pytest.mark.parametrize("name", ["linear", "edm", "cosine-zsnr"])
+def test_a_lower_start_is_uniform_in_the_same_variable(name):
+    schedule, start = SCHEDULES[name], 0.6
+    low, high = schedule.log_snr(np.array([start, 1 / schedule.steps]))
+    log_snr = schedule.log_snr(spaced_times(schedule, 9, "log-snr", start=start)[:-1])
+    np.testing.assert_allclose(log_snr, np.linspace(low, high, 9), rtol=1e-6, atol=1e-9)
+    karras = np.exp(-schedule.log_snr(spaced_times(schedule, 9, "karras", start=start)[:-1]) / 2) ** (1 / 7)
+    np.testing.assert_allclose(karras, np.linspace(np.exp(-low / 14), np.exp(-high / 14), 9), rtol=1e-6)
+    visible = schedule.log_snr(spaced_times(schedule, 9, "visible", start=start)[:-1])
+    np.testing.assert_allclose(visible, np.linspace(low, 4, 9), rtol=1e-6)
+
+
+@pytest.mark.parametrize("start", [0.0, -0.1, 1.1, float("nan")])
+def test_impossible_starts(start):
+    with pytest.raises(InputError, match="a start is a time above 0"):
+        spaced_times(SCHEDULES["linear"], 5, "trailing", start=start)
+    with pytest.raises(InputError, match=r"leaves no step: the least noise that was trained on is at 0\.001"):
+        spaced_times(SCHEDULES["linear"], 1, "trailing", start=0.0005)

@@ -16,13 +16,41 @@ class Info:
 
     model: Annotated[str | None, tyro.conf.Positional] = None
     """a shipped name, a model folder, or the folder of a run"""
+    memory: str | None = None
+    """WIDTHxHEIGHT such as 512x768, or one side: predict how much memory pictures of this size will take"""
+    batch: int = 1
+    """for --memory: pictures at once"""
+    dtype: str = "float32"
+    """for --memory: number type of the weights, float32, float16 or bfloat16"""
+    device: str = "cpu"
+    """for --memory: where they are made; it need not be here"""
 
     def run(self) -> None:
         """Print it."""
-        if self.model is None:
+        if self.memory is not None:
+            self._predict(self.memory)
+        elif self.model is None:
             self._machine()
         else:
             self._describe(self.model)
+
+    def _predict(self, size: str) -> None:
+        from sfumato.cli.sample import size_from
+        from sfumato.errors import InputError
+        from sfumato.generation.memory import Way, memory_table, text_numbers
+        from sfumato.models.folder import read_description
+        from sfumato.models.shipped import find_folder
+        from sfumato.models.spec import ModelSpec
+
+        if self.model is None:
+            raise InputError("--memory needs a model: sfumato info MODEL --memory 512x512")
+        folder = find_folder(self.model)
+        spec = read_description(folder, "model.json", ModelSpec)
+        shape = size_from(size, "--memory")
+        way = Way(shape, self.batch, dtype=self.dtype, device=self.device)
+        guided = "guided" if way.is_guided(spec) else "not guided"
+        print(f"{spec.name}, {size}, {self.batch} at once, {guided}: predicted peak on {self.device} in GiB\n")
+        print("\n".join(memory_table(spec, way, text_numbers(spec, folder))))
 
     @staticmethod
     def _machine() -> None:

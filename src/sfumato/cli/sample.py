@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import tyro
 from tyro.conf import Positional
 
 from sfumato.errors import InputError
@@ -13,7 +14,7 @@ from sfumato.errors import InputError
 if TYPE_CHECKING:
     from sfumato.generation.model import Request
 
-__all__ = ["Sample", "option_value", "options_from", "request_from"]
+__all__ = ["Sample", "option_value", "options_from", "request_from", "size_from"]
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,12 @@ class Sample:
     """of the first picture; the next have seed + 1, seed + 2 …"""
     label: tuple[str, ...] = ()
     """names such as food noto, or none; not given: labels drawn as often as in the training data"""
-    guidance_scale: float | None = None
+    prompt: tuple[str, ...] = ()
+    """for a model that reads texts, what to see; of several, the pictures take one after the other"""
+    guidance_scale: Annotated[float | None, tyro.conf.arg(aliases=["--guidance"])] = None
     """w of classifier-free guidance, or of autoguidance with --weak; 1 is none"""
     negative: tuple[str, ...] = ()
-    """labels to go away from, instead of from none"""
+    """labels or a prompt to go away from, instead of from none"""
     guidance_interval: tuple[float, float] | None = None
     """guidance only between these times, 0 being data and 1 noise, such as 0.2 0.8"""
     guidance_rescale: float = 0.0
@@ -54,8 +57,8 @@ class Sample:
     """strength of the classifier; default: 1"""
     dynamic_threshold: float | None = None
     """percentile of dynamic thresholding, such as 99.5; default: values are cut at -1 and 1"""
-    size: tuple[int, int] | None = None
-    """height and width; default: as trained"""
+    size: str | None = None
+    """WIDTHxHEIGHT such as 512x768, or one side; default: as trained"""
     option: tuple[str, ...] = ()
     """options of the solver, such as eta=0.5 or variance=large"""
     out: Path = Path("samples")
@@ -64,6 +67,14 @@ class Sample:
     """pictures at once; does not change them"""
     device: str = "cpu"
     """cpu, cuda …, or auto"""
+    dtype: str = "float32"
+    """number type of the weights: float32, or float16 or bfloat16 for half the memory"""
+    offload: Literal["cpu", "disk"] | None = None
+    """text encoder, U-Net and autoencoder take turns on the device; the others wait in main memory, or on disk"""
+    most_scores: int | None = None
+    """bound on the scores of attention at once, such as 16000000; helps where it has no fused kernel"""
+    one_at_a_time: bool = False
+    """guidance by two calls of the network, not one of twice the size"""
     show_table: bool = False
     """print the solver's table: the exact times it visits and its weights"""
     steps_strip: bool = False
@@ -81,17 +92,19 @@ class Sample:
         from sfumato.generation.strip import steps_strip
         from sfumato.images import save_png
 
-        model = load(self.model, self.device)
+        saved = (self.dtype, self.offload, self.most_scores)
+        model = load(self.model, self.device, *saved)
         guidance = Guidance(
             negative=self.negative or None,
             interval=self.guidance_interval,
             rescale=self.guidance_rescale,
-            weak=load(self.weak, self.device) if self.weak is not None else None,
+            weak=load(self.weak, self.device, *saved) if self.weak is not None else None,
             classifier=load_classifier(self.classifier, self.device) if self.classifier is not None else None,
             classifier_scale=self.classifier_scale,
+            together=not self.one_at_a_time,
         )
         request = replace(
-            request_from(self.steps, self.solver, self.spacing, self.guidance_scale, self.size, self.option),
+            request_from(self.steps, self.solver, self.spacing, self.guidance_scale, size_from(self.size), self.option),
             times=self.times or None,
             end=self.end,
             guidance=guidance,
@@ -99,17 +112,19 @@ class Sample:
         )
         table = model.table(request)  # a mistake in the options shows before anything is written
         seeds, label = seeds_from(self.n, self.seed), self.label or None
-        scale = model.guidance_scale(request, model.label_rows(label, seeds, guidance))
+        prompt = [self.prompt[i % len(self.prompt)] for i in range(self.n)] if self.prompt else None
+        scale = model.guidance_scale(request, model.ask(seeds, label, prompt, guidance))
         if self.show_table:
             print(table)
         check_writable(self.out, need_bytes=0)
         started = time.perf_counter()
-        images = model.make(request, self.n, seed=seeds, label=label, batch=self.batch)
+        images = model.make(request, self.n, seed=seeds, label=label, prompt=prompt, batch=self.batch)
         seconds = time.perf_counter() - started
         images.save(self.out)
         save_png(self.out / "grid.png", images.grid(), MARK)
         if self.steps_strip:
-            save_png(self.out / "steps.png", steps_strip(model, seeds[:8], label, request), MARK)
+            shown = None if prompt is None else prompt[:8]
+            save_png(self.out / "steps.png", steps_strip(model, seeds[:8], label, request, prompt=shown), MARK)
         print(
             f"{self.n} pictures in {self.out} ({seconds:.1f} s): {table.name}, {table.steps} steps, "
             f"{table.calls} network calls, spacing {table.spacing}, guidance scale {scale:g}"
@@ -130,6 +145,16 @@ def request_from(
     from sfumato.generation.model import Request
 
     return Request(steps, solver, spacing, guidance_scale, size, options=tuple(options_from(option).items()))
+
+
+def size_from(text: str | None, option: str = "--size") -> tuple[int, int] | None:
+    """(height, width) of WIDTHxHEIGHT, or of one number for both. `option` is where it stands."""
+    if text is None:
+        return None
+    words = text.lower().replace("×", "x").split("x")
+    if len(words) > 2 or not all(word.isascii() and word.isdigit() and int(word) for word in words):
+        raise InputError(f"{option} {text!r}: write WIDTHxHEIGHT, such as 512x768, or one side, such as 512")
+    return int(words[-1]), int(words[0])
 
 
 def options_from(words: tuple[str, ...]) -> dict[str, int | float | str]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from sfumato.cli.options import take_option
-from sfumato.training.config import TrainConfig, stored_config
+from sfumato.cli.resume import stored_defaults
+from sfumato.training.config import TrainConfig
 
 __all__ = ["Train"]
 
@@ -17,11 +14,7 @@ __all__ = ["Train"]
 class Train(TrainConfig):
     """Train a model. With --resume, options that are not given are those the run was started with."""
 
-    @staticmethod
-    def defaults(words: Sequence[str], file: Mapping[str, Any]) -> dict[str, Any]:
-        """For --resume: the config stored in the run's folder."""
-        out = take_option(list(words), "--out") or file.get("out")
-        return stored_config(Path(out)) if out and ("--resume" in words or file.get("resume") is True) else {}
+    defaults = staticmethod(stored_defaults)
 
     def run(self) -> None:
         """Train, and say where the model is."""

@@ -26,12 +26,13 @@ class Guidance:
     """How a sample is guided. The default is classifier-free guidance away from no label, at all times.
 
     Attributes:
-        negative: labels to go away from instead of from none: names, as for `Model.sample`.
+        negative: labels or a prompt to go away from instead of from none: as for `Model.sample`.
         interval: (low, high) times between which there is guidance of any kind; default: all.
         rescale: φ of classifier-free guidance and autoguidance; 0 is none.
         weak: a weaker model to go away from (autoguidance), instead of the model itself without labels.
         classifier: of noisy pictures, to follow towards the label as well.
         classifier_scale: s of classifier guidance; default: 1.
+        together: both halves of classifier-free guidance in one call of the network; two calls need less memory.
 
     Raises:
         InputError: for numbers out of range, and for what would be left unused without a word.
@@ -43,6 +44,7 @@ class Guidance:
     weak: Model | None = None
     classifier: Classifier | None = None
     classifier_scale: float | None = None
+    together: bool = True
 
     def __post_init__(self) -> None:
         if self.interval is not None:
@@ -66,6 +68,8 @@ class Guidance:
             _check_alike("weaker model", self.weak, model)
             if list(self.weak.spec.labels.kinds.items()) != list(model.spec.labels.kinds.items()):
                 raise InputError(f"the weaker model {self.weak.spec.name!r} has other labels than {model.spec.name!r}")
+            if (self.weak.spec.text is None) != (model.spec.text is None):
+                raise InputError("of the model and its weaker model one reads texts and the other does not")
         if self.classifier is not None:
             _check_alike("classifier", self.classifier, model)
             own, other = model.spec.labels.kinds, self.classifier.spec.labels.kinds

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import InputError
-from sfumato.generation.model import Label, Model, Request, to_uint8
+from sfumato.generation.model import Label, Model, Request
 from sfumato.generation.provenance import MARK
 from sfumato.images import Images
 from sfumato.solvers import get, solve
@@ -44,15 +44,10 @@ def invert(
     Raises:
         InputError: for pictures that are not uint8 (N, H, W, C) of a size and with the channels that the model takes.
     """
-    channels = model.network.config.in_channels
-    array = np.asarray(pictures)
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != channels or not len(array):
-        raise InputError(f"pictures must be uint8 (N, H, W, {channels}), not {array.dtype} {array.shape}")
-    model.network.config.check_size(*array.shape[1:3])
+    x0 = model.encoded(pictures)
     table = inversion(solver, model.diffusion.schedule, steps, spacing)
-    x0 = torch.from_numpy(np.ascontiguousarray(array)).to(model.device).permute(0, 3, 1, 2) / 127.5 - 1
     alpha = model.diffusion.schedule.alpha(float(table.times[0]))
-    return solve(_denoiser(model, len(array), label, guidance_scale), alpha * x0, table)
+    return solve(_denoiser(model, len(x0), label, guidance_scale), alpha * x0, table)
 
 
 def decode(
@@ -73,7 +68,7 @@ def decode(
         raise InputError(f"spacing {spacing!r} does not begin at t = 1, where the noise is; take another")
     x = solve(_denoiser(model, len(noise), label, guidance_scale), noise, table)
     facts = {"model": model.spec.name, "solver": table.name, "steps": table.steps, "from": "noise that was given"}
-    return Images(to_uint8(x), [{**MARK, "sfumato": json.dumps(facts)}] * len(noise))
+    return Images(model.pictures(x), [{**MARK, "sfumato": json.dumps(facts)}] * len(noise))
 
 
 def interpolate(
@@ -104,6 +99,6 @@ def interpolate(
 
 def _denoiser(model: Model, n: int, label: Label | np.ndarray, guidance_scale: float):
     seeds: Sequence[int] = range(n)
-    rows = model.label_rows("none" if label is None else label, seeds)
-    scale = model.guidance_scale(Request(guidance_scale=guidance_scale), rows)
-    return model.denoiser(torch.from_numpy(rows), scale, clip=False)
+    asked = model.ask(seeds, "none" if label is None else label)
+    scale = model.guidance_scale(Request(guidance_scale=guidance_scale), asked)
+    return model.denoiser(asked, scale, clip=False)

@@ -15,7 +15,7 @@ from sfumato.solvers.point import Point, points_at
 from sfumato.solvers.singlestep import heun_step
 from sfumato.solvers.table import Row
 
-__all__ = ["edm", "restart"]
+__all__ = ["edm", "noised", "restart"]
 
 MOST = 1e6  # of noise levels and churn
 
@@ -48,7 +48,7 @@ def edm(
         begin = p
         if i > 0 and gamma and s_min <= p.rho <= s_max:
             begin = _raised(schedule, p, min((1 + gamma) * p.rho, points[0].rho))
-            rows[-1] = _noised(rows[-1], p, begin, s_noise)
+            rows[-1] = noised(rows[-1], p, begin, s_noise)
         rows += heun_step(begin, q)
     return rows
 
@@ -91,7 +91,7 @@ def restart(
     before = [p for p in points if p.rho > low]
     rows = _way([*before, bottom])
     for _ in range(repeats):
-        rows[-1] = _noised(rows[-1], bottom, top)
+        rows[-1] = noised(rows[-1], bottom, top)
         rows += _way(down)
     return rows + _way([bottom, *(p for p in points if p.rho < low)])
 
@@ -105,7 +105,7 @@ def _raised(schedule: NoiseSchedule, p: Point, rho: float) -> Point:
     return points_at(schedule, [max(schedule.time(-2 * math.log(rho)), p.t)])[0]
 
 
-def _noised(row: Row, p: Point, q: Point, s_noise: float = 1.0) -> Row:
+def noised(row: Row, p: Point, q: Point, s_noise: float = 1.0) -> Row:
     """The row that lands at q, noisier than p where it landed: after it, a draw of q(x_q | x_p)."""
     alpha = q.alpha / p.alpha
     fresh = q.sigma * math.sqrt(-math.expm1(2 * (q.ell - p.ell))) * s_noise

@@ -56,7 +56,8 @@ def steps(denoise: Denoiser, x: Tensor, table: Table, seeds: Sequence[int] | Non
         bad = next((again for again in _walk(denoise, x, table, seeds) if not _finite(again.x)), step)
         raise DivergedError(
             f"a value stopped being finite at network call {bad.i + 1} of {table.calls} (t = {bad.t:.5f}, solver "
-            f"{table.name!r}). The network's output there is NaN or infinite: check its weights and its input."
+            f"{table.name!r}). The network's output there is NaN or infinite: check its weights, its input, and its "
+            "number type (float16 ends at 65504; bfloat16 and float32 do not)."
         )
 
 

@@ -1,7 +1,8 @@
 """Where a solver's steps lie: N+1 strictly falling times, the last of which is 0, the data, unless one says otherwise.
 
 Spacings whose first time is 1 (all but "leading") begin where training ended, at the schedule's full noise. All of
-them visit only times at or above 1/T, the least noise that was trained on, before the last step to 0.
+them visit only times at or above 1/T, the least noise that was trained on, before the last step to 0. Each can begin
+at a lower time instead, and then spreads all of its steps from there on by the same rule.
 """
 
 from __future__ import annotations
@@ -17,34 +18,36 @@ from sfumato.errors import InputError, nearest
 __all__ = ["ENDS", "SPACINGS", "given_times", "resampled", "spaced_times", "times_of_indices", "times_of_sigmas"]
 
 
-def _leading(schedule: NoiseSchedule, steps: int) -> np.ndarray:
+def _leading(schedule: NoiseSchedule, steps: int, start: float) -> np.ndarray:
     """Every (T // steps)-th step, counted from the first: starts below t = 1 unless steps = T (Song et al. 2021)."""
-    index = np.arange(steps)[::-1] * (schedule.steps // steps)
+    index = np.arange(steps)[::-1] * (_trained(schedule, start) // steps)
     return (index + 1) / schedule.steps
 
 
-def _trailing(schedule: NoiseSchedule, steps: int) -> np.ndarray:
+def _trailing(schedule: NoiseSchedule, steps: int, start: float) -> np.ndarray:
     """Uniform in t, counted from the last step (Lin et al. 2024, table 2)."""
-    return 1 - np.arange(steps) / steps
+    return start * (1 - np.arange(steps) / steps)
 
 
-def _linspace(schedule: NoiseSchedule, steps: int) -> np.ndarray:
+def _linspace(schedule: NoiseSchedule, steps: int, start: float) -> np.ndarray:
     """Uniform from the last trained step to the first, both visited."""
-    return np.linspace(1.0, 1 / schedule.steps, steps)
+    return np.linspace(start, 1 / schedule.steps, steps)
 
 
-def _quadratic(schedule: NoiseSchedule, steps: int) -> np.ndarray:
+def _quadratic(schedule: NoiseSchedule, steps: int, start: float) -> np.ndarray:
     """Uniform in √t: denser near the data (Song et al. 2021, section D.2)."""
-    return np.linspace(1.0, schedule.steps**-0.5, steps) ** 2
+    times = np.linspace(start**0.5, schedule.steps**-0.5, steps) ** 2
+    times[0] = start
+    return times
 
 
-def _log_snr(schedule: NoiseSchedule, steps: int) -> np.ndarray:
+def _log_snr(schedule: NoiseSchedule, steps: int, start: float) -> np.ndarray:
     """Uniform in λ (Lu et al. 2022, section 3)."""
-    low, high = _log_snr_range(schedule)
-    return _times_of_log_snr(schedule, np.linspace(low, high, steps))
+    low, high = _log_snr_range(schedule, start)
+    return _times_of_log_snr(schedule, np.linspace(low, high, steps), start)
 
 
-def _visible(schedule: NoiseSchedule, steps: int) -> np.ndarray:
+def _visible(schedule: NoiseSchedule, steps: int, start: float) -> np.ndarray:
     """From t = 1, then uniform in λ over the range in which pictures take shape; the last step goes from there to 0.
 
     Other spacings visit 1/T, where at few steps a call is lost on noise that nobody sees; and uniform in λ they spend
@@ -53,25 +56,25 @@ def _visible(schedule: NoiseSchedule, steps: int) -> np.ndarray:
     both ends move out by 2·log(steps/10), so that the error goes on falling.
     """
     widen = 2 * math.log(max(steps, 10) / 10)
-    lowest, highest = _log_snr_range(schedule)
+    lowest, highest = _log_snr_range(schedule, start)
     low, high = max(VISIBLE[0] - widen, lowest), min(VISIBLE[1] + widen, highest)
     inside = steps if low == lowest else steps - 1
     between = np.linspace(low, high, inside) if inside > 1 else np.full(inside, (low + high) / 2)
-    times = schedule.time(between) if low < high else _log_snr(schedule, inside + 1)[1:]
-    return np.r_[1.0, times[1:] if inside == steps else times]
+    times = schedule.time(between) if low < high else _log_snr(schedule, inside + 1, start)[1:]
+    return np.r_[start, times[1:] if inside == steps else times]
 
 
-def _karras(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> np.ndarray:
+def _karras(schedule: NoiseSchedule, steps: int, start: float, rho: float = 7.0) -> np.ndarray:
     """Uniform in (σ/α)^{1/ρ}, ρ = 7 (Karras et al. 2022, eq. 5)."""
-    low, high = _log_snr_range(schedule)
+    low, high = _log_snr_range(schedule, start)
     root = np.linspace(np.exp(-low / 2 / rho), np.exp(-high / 2 / rho), steps)
-    return _times_of_log_snr(schedule, -2 * rho * np.log(root))
+    return _times_of_log_snr(schedule, -2 * rho * np.log(root), start)
 
 
 VISIBLE = (-5.5, 4.0)
 """λ between which `visible` spaces up to 10 steps."""
 
-SPACINGS: dict[str, Callable[[NoiseSchedule, int], np.ndarray]] = {
+SPACINGS: dict[str, Callable[[NoiseSchedule, int, float], np.ndarray]] = {
     "trailing": _trailing,
     "leading": _leading,
     "linspace": _linspace,
@@ -85,27 +88,37 @@ SPACINGS: dict[str, Callable[[NoiseSchedule, int], np.ndarray]] = {
 ENDS = ("data", "sigma-min")
 
 
-def spaced_times(schedule: NoiseSchedule, steps: int, spacing: str, end: str = "data") -> np.ndarray:
+def spaced_times(
+    schedule: NoiseSchedule, steps: int, spacing: str, end: str = "data", start: float = 1.0
+) -> np.ndarray:
     """The times of `steps` steps: (steps + 1,) float64, strictly falling.
 
-    They end at 0, or with end="sigma-min" at 1/T, the least noise that was trained on.
+    They end at 0, or with end="sigma-min" at 1/T, the least noise that was trained on. They begin at `start` ("leading"
+    below it); however low that is, there are as many steps.
 
     Raises:
-        InputError: for an unknown spacing or end, or unless 1 ≤ steps ≤ T (< T to end at 1/T).
+        InputError: for an unknown spacing or end, a start outside (0, 1], or unless 1 ≤ steps ≤ T·start (less than that
+            to end at 1/T).
     """
     if spacing not in SPACINGS:
         raise InputError(f"no spacing {spacing!r}. {nearest(spacing, SPACINGS)}")
     if end not in ENDS:
         raise InputError(f"no end {end!r}. {nearest(end, ENDS)}")
-    most = schedule.steps - (end != "data")
+    if not 0 < start <= 1:
+        raise InputError(f"a start is a time above 0 (data) and up to 1 (noise), not {start!r}")
+    most = _trained(schedule, start) - (end != "data")
+    if most < 1:
+        least = 1 / schedule.steps
+        raise InputError(f"a start at {start:g} leaves no step: the least noise that was trained on is at {least:g}")
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or not 1 <= steps <= most:
-        raise InputError(f"steps must be a whole number from 1 to {most} (by the schedule's steps), not {steps!r}")
+        limit = "by the schedule's steps" if start == 1 else f"the schedule's steps up to {start:g}"
+        raise InputError(f"steps must be a whole number from 1 to {most} ({limit}), not {steps!r}")
     if end == "data":
-        return given_times([*SPACINGS[spacing](schedule, int(steps)), 0.0])
+        return given_times([*SPACINGS[spacing](schedule, int(steps), start), 0.0])
     least = 1 / schedule.steps
-    times = SPACINGS[spacing](schedule, int(steps))
+    times = SPACINGS[spacing](schedule, int(steps), start)
     if times[-1] < 1.5 * least:  # it visits 1/T itself, which is to be the end
-        times = SPACINGS[spacing](schedule, int(steps) + 1)[:-1]
+        times = SPACINGS[spacing](schedule, int(steps) + 1, start)[:-1]
     return given_times([*times, least])
 
 
@@ -160,7 +173,7 @@ def resampled(schedule: NoiseSchedule, times: Sequence[float] | np.ndarray, step
     inner = given[given > 0]
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or not 1 <= steps <= schedule.steps:
         raise InputError(f"steps must be a whole number from 1 to {schedule.steps}, not {steps!r}")
-    log_snr = np.maximum(schedule.log_snr(inner), _log_snr_range(schedule)[0])
+    log_snr = np.maximum(schedule.log_snr(inner), _log_snr_range(schedule, 1.0)[0])
     count = steps if given[-1] == 0 else steps + 1
     at = np.linspace(0, len(inner) - 1, count)
     new = schedule.time(np.interp(at, np.arange(len(inner)), log_snr))
@@ -168,13 +181,19 @@ def resampled(schedule: NoiseSchedule, times: Sequence[float] | np.ndarray, step
     return given_times([*new, 0.0] if given[-1] == 0 else new)
 
 
-def _log_snr_range(schedule: NoiseSchedule) -> tuple[float, float]:
-    """λ at t = 1 (the last finite one, where λ(1) = -∞) and at t = 1/T."""
+def _trained(schedule: NoiseSchedule, start: float) -> int:
+    """How many of the trained steps 1/T, 2/T … lie at `start` or below."""
+    return math.floor(start * schedule.steps + 1e-9)
+
+
+def _log_snr_range(schedule: NoiseSchedule, start: float) -> tuple[float, float]:
+    """λ at the start (at t = 1 the last finite one, where λ(1) = -∞) and at t = 1/T."""
     knots = schedule.log_snr_knots
-    return float(knots[-1] if np.isfinite(knots[-1]) else knots[-2]), float(knots[0])
+    last = float(knots[-1] if np.isfinite(knots[-1]) else knots[-2])
+    return last if start == 1 else max(last, schedule.log_snr(start)), float(knots[0])
 
 
-def _times_of_log_snr(schedule: NoiseSchedule, log_snr: np.ndarray) -> np.ndarray:
+def _times_of_log_snr(schedule: NoiseSchedule, log_snr: np.ndarray, start: float) -> np.ndarray:
     times = schedule.time(log_snr)
-    times[0] = 1.0  # rounding, and a terminal log-SNR of -∞
+    times[0] = start  # rounding, and a terminal log-SNR of -∞
     return times

@@ -61,15 +61,14 @@ def reference_of(
     `progress` is called with the number of pictures done after each batch.
     """
     request = Request(guidance_scale=guidance_scale)
-    labels = model.label_rows(None, seeds)
-    scale = model.guidance_scale(request, labels)
+    asked = model.ask(seeds)
+    scale = model.guidance_scale(request, asked)
     table = get("dpmpp-2m", model.diffusion.schedule, fine_steps, "log-snr")
-    rows = torch.from_numpy(labels)
     states, changes = [], []
     for first in range(0, len(seeds), batch):
         part = slice(first, first + batch)
         path, pictures = [model.start(seeds[part])], []
-        for step in steps(model.denoiser(rows[part], scale, request.clip), path[0], table):
+        for step in steps(model.denoiser(asked[part], scale, request.clip), path[0], table):
             path.append(step.x)
             pictures.append(step.denoised)
         states.append(torch.stack(path))
@@ -81,6 +80,6 @@ def reference_of(
         times=table.times,
         states=torch.cat(states, 1),
         changed=np.r_[0.0, np.cumsum(change), change.sum()],
-        denoise=model.denoiser(rows, scale, request.clip),
+        denoise=model.denoiser(asked, scale, request.clip),
         guidance_scale=scale,
     )
