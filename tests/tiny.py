@@ -1,11 +1,11 @@
-"""Tiny models of random weights that work on latents, see a mask, or hang on every word."""
+"""Tiny models of random weights that work on latents or see a mask."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from autoencoders import codec
-from factory import NETWORK, model, network, spec, text_model
+from factory import NETWORK, model, network, spec
 from sfumato.generation.model import Model
 
 
@@ -24,12 +24,3 @@ def latent_inpainter() -> Model:
 def inpainter() -> Model:
     """The same for pixels."""
     return model(network=replace(NETWORK, in_channels=7, out_channels=3, labels=(2, 3)))
-
-
-def attentive_model(**changes) -> Model:
-    """As `text_model`, but texts change its pictures by more than a level."""
-    made = text_model(**changes)
-    for name, weights in made.network.named_parameters():
-        if "cross_attention" in name or name.startswith("text."):
-            weights.mul_(10)
-    return made

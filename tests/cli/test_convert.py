@@ -1,6 +1,7 @@
 """`sfumato convert` and `sfumato export --format diffusers`, from the command line to pictures."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -106,6 +107,21 @@ def test_what_is_wrong_with_a_file_is_named(stable, tmp_path, capsys, change, me
     assert run("convert", tmp_path / "x.safetensors", "--out", tmp_path / "m", *words) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--prediction", "v"), ("--steps", "77"), ("--schedule", "cosine"), ("--heads", "2"), ("--tokenizer", "x")],
+)
+def test_what_a_folder_says_itself_is_not_asked_for(stable, tmp_path, capsys, words):
+    assert run("convert", stable[1], "--out", tmp_path / "m", *words) == 2
+    assert f"{words[0]} has no place here: a diffusers folder says that itself" in capsys.readouterr().err
+
+
+def test_a_folder_gives_its_whole_name(stable, tmp_path):
+    shutil.copytree(stable[1], tmp_path / "tiny-1.5")
+    assert run("convert", tmp_path / "tiny-1.5", "--out", tmp_path / "m") == 0
+    assert sf.load(tmp_path / "m").spec.name == "tiny-1.5"
 
 
 def test_nothing_foreign_is_replaced(tmp_path, capsys):

@@ -72,7 +72,7 @@ def test_only_so_many_texts_are_remembered(encoder, monkeypatch):
     reader = FrozenReader(frozen_spec(name, folder, 12), folder)
     for text in ("red", "cat", "apple", "a", "red"):
         reader.read([text])
-    assert list(reader._remembered) == ["apple", "a", "red"]
+    assert [span.text for (span,) in reader._remembered] == ["apple", "a", "red"]
 
 
 def test_weights_and_what_is_cut(encoder):
@@ -117,6 +117,28 @@ def test_folders_that_hold_no_encoder(encoder, tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="no whole text encoder of kind"):
         FrozenReader(frozen_spec(name, tmp_path, 12), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "config.json"])
+def test_code_that_comes_with_an_encoder_is_not_run(encoder, tmp_path, name):
+    kind, folder, *_ = encoder
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    trap = tmp_path / "ran"
+    (tmp_path / "evil.py").write_text(f"open({str(trap)!r}, 'w')")
+    facts = json.loads((tmp_path / name).read_text())
+    (tmp_path / name).write_text(json.dumps({**facts, "auto_map": {"AutoTokenizer": ["evil.T", None]}}))
+    with pytest.raises(InputError, match=r"asks for code that comes with it \(auto_map\); sfumato runs none"):
+        FrozenReader(frozen_spec(kind, tmp_path, 12), tmp_path)
+    assert not trap.exists()
+
+
+def test_captions_are_read_as_they_are(encoder):
+    kind, folder, *_ = encoder
+    reader = FrozenReader(frozen_spec(kind, folder, 12), folder)
+    told = reader.learn(["a (red:1.5) cat", "a\x07 cat (12:30)"]).context
+    assert told is not None
+    assert (told[0] - reader.read(["a (red:1.5) cat"]).condition.context[0]).abs().max() > 1e-3  # type: ignore[index]
 
 
 def test_encoders_that_must_be_named():

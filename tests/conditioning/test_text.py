@@ -16,6 +16,13 @@ def test_reading_gives_a_row_for_each_text():
     assert [len(notes) for notes in reading.notes] == [0, 0, 1]
 
 
+def test_captions_are_read_as_they_are():
+    """As training meets them: nothing in them is a weight, and nothing stops it."""
+    words = WordReader(SPEC.vocabulary).learn(["(red:1.5) apple", "red (12:30)", "\x07 apple"]).words
+    assert words is not None
+    assert words.tolist() == [[0, 1, 2, -1], [0, 1, -1, -1], [0, 2, -1, -1]]
+
+
 def test_examples_are_drawn_by_seed():
     drawn = SPEC.drawn(range(300))
     assert set(drawn) == set(SPEC.examples)

@@ -132,3 +132,44 @@ def test_a_strip_of_steps_takes_prompts():
 
     sheet = steps_strip(MODEL, [1, 2], None, Request(3), columns=3, prompt=["red", "cat"])
     assert sheet.dtype == np.uint8
+
+
+def test_inversion_of_a_picture_is_told_no_text():
+    from sfumato.generation.latents import decode, invert
+
+    pictures = MODEL.sample(2, prompt="", steps=2).array
+    noise = invert(MODEL, pictures, steps=3)
+    assert decode(MODEL, noise, steps=3).array.shape == pictures.shape
+
+
+def test_a_blank_negative_is_none():
+    bare = text_model(text=replace(TEXT, dropout=0.0))
+    with pytest.raises(InputError, match="prompt dropout"):
+        bare.sample(prompt="red", negative="  ", guidance_scale=2)
+
+
+def test_evaluation_says_what_was_asked_for():
+    from sfumato.data.dataset import Dataset
+    from sfumato.evaluation.evaluate import evaluate
+    from tiny import latent_model
+
+    rng = np.random.default_rng(0)
+
+    def features(images):
+        return images.reshape(len(images), -1)[:, :4].astype(float)
+
+    def data(side):
+        return Dataset("d", rng.integers(0, 255, (8, side, side, 3)).astype(np.uint8), np.zeros((8, 0), np.int64))
+
+    request = Request(2)
+    assert evaluate(MODEL, data(8), features, "x", request=request).labels == "prompts as in the training data"
+    assert evaluate(text_model(text=replace(TEXT, examples=())), data(8), features, "x").labels == "no prompts"
+    latent = latent_model()
+    assert evaluate(latent, data(16), features, "x", request=request).labels == "as in the training data"
+
+
+def test_tuning_needs_captions():
+    from sfumato.tuning.reference import reference_of
+
+    with pytest.raises(InputError, match="holds no captions to tune on"):
+        reference_of(text_model(text=replace(TEXT, examples=())), [1, 2])

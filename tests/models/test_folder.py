@@ -7,12 +7,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import sfumato as sf
-from factory import model, network, spec
+from factory import model, network, spec, text_model
 from sfumato.errors import InputError
 from sfumato.files import sha256_of
+from sfumato.models.card import model_card
 from sfumato.models.folder import load_folder, save_folder
 from sfumato.models.shipped import find_folder
 from sfumato.models.spec import ModelSpec, WeightFacts
+from tiny import latent_model
 
 
 @pytest.fixture
@@ -176,3 +178,15 @@ def test_finding_a_model(folder, tmp_path):
 def test_spec_survives_json():
     description = spec(weights=WeightFacts("raw", "float32", 5, "abc"))
     assert ModelSpec.from_dict(json.loads(json.dumps(description.to_dict())), "here") == description
+
+
+def test_the_card_says_how_to_ask_and_what_is_diffused():
+    text = model_card(text_model().spec)
+    assert "asked by prompts" in text
+    assert 'prompt="red apple, noto style")' in text
+    assert "6 words, those of its captions" in text
+    assert "at most 6 tokens" in text
+    latent = model_card(latent_model().spec)
+    assert "works on latents of" in latent
+    assert "with 3 channels, made with" in latent
+    assert "## Texts" not in latent

@@ -11,6 +11,8 @@ from sfumato.errors import InputError
 from sfumato.generation.model import load
 from sfumato.models.folder import save_folder
 from sfumato.models.hub import UNWANTED, WANTED
+from sfumato.models.parts import Parts
+from tiny import latent_model
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -28,7 +30,13 @@ def cached(tmp_path, monkeypatch):
         place = tmp_path / "hf" / f"models--{name.replace('/', '--')}"
         (place / "refs").mkdir(parents=True)
         (place / "refs" / "main").write_text(REVISION)
-        shutil.copytree(folder, place / "snapshots" / REVISION)
+        snapshot = place / "snapshots" / REVISION
+        (place / "blobs").mkdir()
+        for i, path in enumerate(sorted(p for p in folder.rglob("*") if p.is_file())):
+            shutil.copyfile(path, place / "blobs" / str(i))  # where the client keeps files; the snapshot links to them
+            link = snapshot / path.relative_to(folder)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(place / "blobs" / str(i))
 
     return put
 
@@ -38,6 +46,15 @@ def test_a_model_of_ours(cached, tmp_path):
     cached("someone/tiny", tmp_path / "m")
     assert load("someone/tiny").spec.name == "tiny"
     assert load(f"someone/tiny@{REVISION}").spec.name == "tiny"
+
+
+def test_a_model_of_ours_with_an_autoencoder(cached, tmp_path):
+    made = latent_model()
+    assert made.autoencoder is not None
+    parts = Parts(made.autoencoder.state_dict())
+    save_folder(tmp_path / "m", made.spec, made.network.state_dict(), "average", parts=parts)
+    cached("someone/latent", tmp_path / "m")
+    assert len(load("someone/latent").sample(1, steps=1)) == 1
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -80,7 +97,7 @@ def test_what_is_fetched():
 
 
 def test_without_a_way_to_the_hub(cached):
-    with pytest.raises(InputError, match=r"no model 'no/such': it is no folder here, and the hub gave none \("):
+    with pytest.raises(InputError, match=r"no model 'no/such': there is no such folder, and the hub gave none \("):
         load("no/such")
 
 

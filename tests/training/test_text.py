@@ -1,16 +1,17 @@
 """Runs that learn from captions, and runs that learn latents."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from encoders import minilm
 from factory import NETWORK, QUIET, config
 from sfumato.data.dataset import Dataset
-from sfumato.data.pack import write_pack
+from sfumato.data.pack import read_pack, write_pack
 from sfumato.errors import InputError
 from sfumato.generation.model import load
 from sfumato.models.autoencoder import AutoencoderSpec, load_autoencoder_folder, save_autoencoder_folder
@@ -97,10 +98,6 @@ def test_a_run_on_captions_resumes_to_the_same_bytes(captioned, tmp_path, monkey
 
 def test_other_captions_are_other_data(captioned, tmp_path):
     train(config(captioned, tmp_path / "run", **SMALL), QUIET)
-    from dataclasses import replace
-
-    from sfumato.data.pack import read_pack
-
     changed = replace(read_pack(captioned), captions=("cat", "red apple", "cat", "red apple", "blue cat", "apple"))
     changed = replace(changed, images=np.array(changed.images))
     write_pack(changed, captioned)
@@ -118,9 +115,62 @@ def test_a_run_with_a_frozen_encoder_carries_it_along(captioned, tmp_path):
     assert not [name for name in weights(tmp_path / "run") if name.startswith("text.")]
     assert {name for name in model.spec.files if name.endswith("safetensors")} == {"text/model.safetensors"}
     assert len(model.sample(prompt="red cat", guidance_scale=2)) == 1
+    (tmp_path / "run" / "model" / "text" / "evil.py").write_text("")
+    with pytest.raises(InputError, match=r"text/evil\.py is not among the files"):
+        load(tmp_path / "run")
+    (tmp_path / "run" / "model" / "text" / "evil.py").unlink()
     (tmp_path / "run" / "model" / "text" / "config.json").write_text("{}")
+    assert (tmp_path / "bert" / "config.json").read_text() != "{}"  # a copy
     with pytest.raises(InputError, match=r"text/config\.json does not match its checksum"):
         load(tmp_path / "run")
+
+
+def test_a_run_does_not_go_on_with_another_autoencoder_or_encoder(captioned, autoencoder, tmp_path):
+    minilm(tmp_path / "bert")
+    how = {**SMALL, "text": "minilm", "text_encoder": tmp_path / "bert", "autoencoder": autoencoder}
+    train(config(captioned, tmp_path / "run", **how), QUIET)
+    more = {**how, "pictures": 32, "resume": True}
+
+    spec, network = load_autoencoder_folder(autoencoder)
+    other = replace(spec, network=replace(spec.network, latent_scale=(2.5, 3.0)))
+    save_autoencoder_folder(autoencoder, other, network.state_dict())
+    with pytest.raises(InputError, match="its fingerprint differs"):
+        train(config(captioned, tmp_path / "run", **more), QUIET)
+    save_autoencoder_folder(autoencoder, spec, network.state_dict())
+
+    weights_file = tmp_path / "bert" / "model.safetensors"
+    before = weights_file.read_bytes()
+    save_file({k: v + 1 for k, v in load_file(weights_file).items()}, weights_file, {"format": "pt"})
+    with pytest.raises(InputError, match="its fingerprint differs"):
+        train(config(captioned, tmp_path / "run", **more), QUIET)
+
+    weights_file.write_bytes(before)
+    autoencoder.rename(tmp_path / "moved")
+    train(config(captioned, tmp_path / "run", **{**more, "autoencoder": tmp_path / "moved"}), QUIET)
+
+
+def test_a_run_of_an_earlier_version_goes_on(captioned, tmp_path):
+    """Options that it did not know have their defaults."""
+    train(config(captioned, tmp_path / "run", pictures=24), QUIET)
+    path = tmp_path / "run" / "config.json"
+    stored = json.loads(path.read_text())
+    for name in ("text", "text_encoder", "spoken", "autoencoder"):
+        del stored[name]
+    del stored["network"]["context"]
+    path.write_text(json.dumps(stored))
+    train(config(captioned, tmp_path / "run", pictures=28, resume=True), QUIET)
+
+
+def test_captions_that_look_like_prompts_with_weights(captioned, tmp_path):
+    data = read_pack(captioned)
+    captions = ("a clock (12:30)", "ratio (4:3)", "red\x07 cat", "", "blue cat", "apple")
+    odd = replace(data, images=np.array(data.images), captions=captions, tags=())
+    write_pack(odd, captioned)
+    train(config(captioned, tmp_path / "run", **SMALL), QUIET)
+    text = load(tmp_path / "run").spec.text
+    assert text is not None
+    assert {"12", "30", "4", "3"} <= set(text.words)
+    assert set(text.examples) == {"fluent style", "blue cat, noto style", "apple, fluent style"}
 
 
 def test_a_run_on_latents(captioned, autoencoder, tmp_path):
@@ -143,7 +193,6 @@ def test_a_run_on_latents(captioned, autoencoder, tmp_path):
 
 def test_latents_are_draws_of_the_posterior(captioned, autoencoder, tmp_path):
     """A function of (seed, number); their mean and spread are those of the encoder's posterior."""
-    from sfumato.data.pack import read_pack
     from sfumato.scaling import to_unit
 
     data, (_, network) = read_pack(captioned), load_autoencoder_folder(autoencoder)
@@ -175,6 +224,7 @@ def test_latents_are_draws_of_the_posterior(captioned, autoencoder, tmp_path):
         ({"text": "clip"}, "needs the folder of its files"),
         ({"spoken": ("stile",)}, "no labels of kind 'stile'"),
         ({"text": "none"}, "belong to a training with --text"),
+        ({"text_encoder": "x"}, "the folder of a frozen one"),
         ({"text_length": 1}, "no room for a word"),
         ({"autoencoder": "nowhere"}, "no autoencoder 'nowhere'"),
     ],
@@ -182,8 +232,7 @@ def test_latents_are_draws_of_the_posterior(captioned, autoencoder, tmp_path):
 def test_settings_that_cannot_work(captioned, tmp_path, changes, message):
     from pathlib import Path
 
-    if "autoencoder" in changes:
-        changes = {"autoencoder": Path("nowhere")}
+    changes = {k: Path(v) if k in ("autoencoder", "text_encoder") else v for k, v in changes.items()}
     with pytest.raises(InputError, match=message):
         train(config(captioned, tmp_path / "run", **{**SMALL, **changes}), QUIET)
 

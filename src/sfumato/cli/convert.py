@@ -9,8 +9,11 @@ from typing import Literal
 from tyro.conf import Positional
 
 from sfumato.diffusion.config import ScheduleName
+from sfumato.errors import InputError
 
 __all__ = ["Convert"]
+
+TOLD = ("tokenizer", "prediction", "heads", "head_channels", "new_attention_order", "schedule", "steps")
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Convert:
     """of the pictures, WIDTHxHEIGHT or one side"""
     tokenizer: Path | None = None
     """folder of the tokenizer of Stable Diffusion's text encoder, such as tokenizer/ of a diffusers folder"""
-    prediction: Literal["eps", "x0", "v"] = "eps"
-    """what the network predicts"""
+    prediction: Literal["eps", "x0", "v"] | None = None
+    """what the network predicts; default: eps"""
     heads: int | None = None
     """heads of every attention (num_heads)"""
     head_channels: int | None = None
@@ -58,7 +61,6 @@ class Convert:
         import torch
 
         from sfumato.cli.sample import size_from
-        from sfumato.errors import InputError
         from sfumato.models.convert.file import Told, from_file
         from sfumato.models.convert.pipeline import from_pipeline
         from sfumato.models.folder import check_replaceable, save_folder
@@ -66,9 +68,11 @@ class Convert:
         check_replaceable(self.out, "model.json")
         if not self.path.exists():
             raise InputError(f"{self.path}: there is no such file or folder")
-        size, name = size_from(self.size), self.name or self.path.resolve().stem
+        whole = self.path.resolve()
+        size, name = size_from(self.size), self.name or (whole.name if whole.is_dir() else whole.stem)
         with tempfile.TemporaryDirectory() as work:
             if self.path.is_dir():
+                self._refuse("a diffusers folder says that itself", *TOLD)
                 model = from_pipeline(self.path, Path(work), name=name, size=size, allow_pickle=self.allow_pickle)
             else:
                 told = Told(
@@ -78,7 +82,7 @@ class Convert:
                     by_head=not self.new_attention_order,
                     schedule=self.schedule,
                     steps=self.steps,
-                    prediction=self.prediction,
+                    prediction=self.prediction or "eps",
                     tokenizer=self.tokenizer,
                 )
                 model = from_file(self.path, Path(work), told, name=name, allow_pickle=self.allow_pickle)
@@ -88,3 +92,8 @@ class Convert:
             print(note)
         assert spec.weights is not None
         print(f"{self.out}: {spec.name}, {spec.weights.parameters:,} parameters ({model.which}) as {self.dtype}")
+
+    def _refuse(self, why: str, *names: str) -> None:
+        for name in names:
+            if getattr(self, name):
+                raise InputError(f"--{name.replace('_', '-')} has no place here: {why}")

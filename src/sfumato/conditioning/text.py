@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol, get_args
 import torch
 from torch import Tensor
 
-from sfumato.conditioning.prompt import parse_prompt
+from sfumato.conditioning.prompt import Span, parse_prompt
 from sfumato.conditioning.words import Vocabulary
 from sfumato.errors import InputError, nearest
 from sfumato.networks.condition import Condition
@@ -81,7 +81,13 @@ class Reading(NamedTuple):
 class Reader(Protocol):
     """What turns texts into conditions."""
 
-    def read(self, texts: Sequence[str]) -> Reading: ...
+    def read(self, texts: Sequence[str]) -> Reading:
+        """Prompts, as people write them."""
+        ...
+
+    def learn(self, texts: Sequence[str]) -> Condition:
+        """Captions, every character of which is meant."""
+        ...
 
 
 class WordReader:
@@ -98,6 +104,10 @@ class WordReader:
             torch.tensor([tokens.weights for tokens in all_tokens]),
             tuple(tuple(tokens.notes) for tokens in all_tokens),
         )
+
+    def learn(self, texts: Sequence[str]) -> Condition:
+        """Captions as they are: brackets and weights are no more than other characters."""
+        return Condition(words=torch.tensor([self.vocabulary.tokens([Span(text, 1.0)]).ids for text in texts]))
 
 
 def weighted(read: Condition, weights: Tensor) -> Condition:

@@ -88,7 +88,7 @@ def evaluate(
         progress: called with the number of samples made.
     """
     request = request or Request()
-    made = (*(request.size or model.spec.size), model.spec.network.output_channels)
+    made = (*(request.size or model.spec.size), model.spec.channels)
     if data.images.shape[1:] != made:
         raise InputError(f"{data.name} has pictures of {data.images.shape[1:]}, the model makes {made}")
     reference, other = halves(data, MAX_PICTURES if n is None else n)
@@ -106,10 +106,17 @@ def evaluate(
         model=model.spec.name,
         weights=model.spec.which_weights,
         seeds=f"{seed}…{seed + n - 1}",
-        labels="as in the training data" if model.spec.labels.kinds else "none",
+        labels=_asked_for(model),
         solver=table.name,
         steps=table.steps,
         network_calls=table.calls,
         spacing=table.spacing,
         guidance_scale=model.guidance_scale(request, asked),
     )
+
+
+def _asked_for(model: Model) -> str:
+    text = model.spec.text
+    if text is not None:
+        return "prompts as in the training data" if text.examples else "no prompts"
+    return "as in the training data" if model.spec.labels.kinds else "none"

@@ -34,7 +34,7 @@ def invert(
     Args:
         model: the model.
         pictures: uint8 (N, H, W, C).
-        label: of the pictures; None is no label.
+        label: of the pictures; None is no label. A model that reads texts is given none.
         steps, solver, spacing: of the way up; deterministic solvers only.
         guidance_scale: w. Above 1 the way back is less exact: guidance drives pictures from where noise leads.
 
@@ -99,6 +99,7 @@ def interpolate(
 
 def _denoiser(model: Model, n: int, label: Label | np.ndarray, guidance_scale: float):
     seeds: Sequence[int] = range(n)
-    asked = model.ask(seeds, "none" if label is None else label)
+    text = model.spec.text is not None
+    asked = model.ask(seeds, "none" if label is None and not text else label, "" if text else None)
     scale = model.guidance_scale(Request(guidance_scale=guidance_scale), asked)
     return model.denoiser(asked, scale, clip=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from sfumato.models.spec import ModelSpec
 
 __all__ = ["model_card"]
@@ -14,12 +16,14 @@ def model_card(spec: ModelSpec) -> str:
     labels = [f"- {kind}: {', '.join(names)}" for kind, names in spec.labels.seen.items()]
     facts = [f"- {key.replace('_', ' ')}: {value}" for key, value in training.items() if value not in (None, "")]
     height, width = spec.size
+    example = (spec.text.examples or ("a cat",))[0] if spec.text else ""
+    asked = f", prompt={json.dumps(example, ensure_ascii=False)}" if spec.text else ""
     return "\n".join(
         [
             f"# {spec.name}",
             "",
-            f"A denoising diffusion model for {width}x{height} pictures with {spec.network.in_channels} channels, made "
-            "with [sfumato](https://pypi.org/project/sfumato/).",
+            f"A denoising diffusion model for {width}x{height} pictures with {spec.channels} channels"
+            f"{', asked by prompts' if spec.text else ''}, made with [sfumato](https://pypi.org/project/sfumato/).",
             "",
             "## Use",
             "",
@@ -27,7 +31,7 @@ def model_card(spec: ModelSpec) -> str:
             "import sfumato as sf",
             "",
             'model = sf.load("path/to/this/folder")',
-            "images = model.sample(8, seed=7)",
+            f"images = model.sample(8, seed=7{asked})",
             "```",
             "",
             "## Model",
@@ -38,7 +42,9 @@ def model_card(spec: ModelSpec) -> str:
             f"- schedule: {schedule.name}, {schedule.steps} steps"
             + (", zero terminal SNR" if schedule.zero_terminal_snr else ""),
             f"- weights: {spec.which_weights}, stored as {weights.dtype if weights else 'nothing'}",
+            *_latents(spec),
             *(["", "## Labels", "", *labels] if labels else []),
+            *_texts(spec),
             "",
             "## Data",
             "",
@@ -63,3 +69,25 @@ def model_card(spec: ModelSpec) -> str:
             "",
         ]
     )
+
+
+def _latents(spec: ModelSpec) -> list[str]:
+    if spec.autoencoder is None:
+        return []
+    channels, height, width = spec.shape()
+    return [f"- works on latents of {channels}x{height}x{width}, made by the autoencoder in this folder"]
+
+
+def _texts(spec: ModelSpec) -> list[str]:
+    text = spec.text
+    if text is None:
+        return []
+    read = f"{len(text.words):,} words, those of its captions; others are left out, and told"
+    return [
+        "",
+        "## Texts",
+        "",
+        f"- reader: {read if text.encoder == 'words' else f'{text.encoder}, frozen ({text.source})'}",
+        f"- length: at most {text.length} tokens",
+        *(["- such as: " + "; ".join(text.examples[:8])] if text.examples else []),
+    ]

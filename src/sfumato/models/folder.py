@@ -34,6 +34,7 @@ __all__ = [
     "write_tensors",
 ]
 
+MOST_DESCRIPTION = 16_000_000  # bytes of a model.json
 # which file makes which kind of folder
 DESCRIPTIONS = {"model.json": "model", "classifier.json": "classifier", "autoencoder.json": "autoencoder"}
 
@@ -154,6 +155,8 @@ def read_description(folder: Path, description: str, kind: type[Spec]) -> Spec:
     if not path.is_file():
         raise InputError(f"{folder} is no {what} folder: it has no {description}.{_found_instead(folder)}")
     try:
+        if path.stat().st_size > MOST_DESCRIPTION:
+            raise InputError(f"{path}: {path.stat().st_size:,} bytes are too many for such a file")
         facts = json.loads(path.read_text("utf-8"))
     except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error

@@ -38,7 +38,7 @@ def hub_folder(source: str) -> Path:
         fetched = snapshot_download(name, revision=revision or None, allow_patterns=WANTED, ignore_patterns=UNWANTED)
     except Exception as error:  # the client has dozens of its own, those of its transport among them
         raise InputError(
-            f"no model {source!r}: it is no folder here, and the hub gave none ({type(error).__name__}: "
+            f"no model {source!r}: there is no such folder, and the hub gave none ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else 'no reason given'})"
         ) from error
     folder = Path(fetched)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 from safetensors import SafetensorError
@@ -32,7 +30,7 @@ class Parts:
 
     Attributes:
         autoencoder: the state of its autoencoder.
-        text: folder of its frozen text encoder, with the tokenizer; its files are linked where that is possible.
+        text: folder of its frozen text encoder, with the tokenizer; it is copied.
     """
 
     autoencoder: Mapping[str, Tensor] | None = None
@@ -54,12 +52,8 @@ def write_parts(
     if parts.text is not None:
         (folder / TEXT).mkdir()
         for source in sorted(path for path in parts.text.iterdir() if path.suffix in ENCODER_FILES):
-            target = folder / TEXT / source.name
-            with contextlib.suppress(OSError):
-                os.link(source.resolve(), target)
-            if not target.exists():
-                shutil.copyfile(source, target)
-            files.append(target)
+            shutil.copyfile(source, folder / TEXT / source.name)
+            files.append(folder / TEXT / source.name)
     return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
@@ -67,9 +61,12 @@ def check_files(folder: Path, spec: ModelSpec) -> None:
     """Raise `InputError`, naming the file, unless all further files of a model are there and as they were written."""
     if spec.autoencoder is not None and AUTOENCODER not in spec.files:
         raise InputError(f"{folder / 'model.json'}: files does not name {AUTOENCODER}, which a latent model needs")
+    present = {f"{TEXT}/{path.name}" for path in (folder / TEXT).glob("*")} if (folder / TEXT).is_dir() else set()
+    for name in sorted(present - set(spec.files)):
+        raise InputError(f"{folder / name} is not among the files that model.json names; remove it")
     for name, expected in spec.files.items():
         path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
             raise InputError(f"{folder / 'model.json'}: files: {name!r} lies outside of the folder")
         if not path.is_file():
             raise InputError(f"{folder} has no {name}, which is a part of the model")

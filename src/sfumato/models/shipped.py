@@ -35,7 +35,7 @@ def find_folder(source: str | Path) -> Path:
         raise InputError(f"the run in {path} has no model yet. Go on with: sfumato train --out {path} --resume")
     if path.is_dir():
         return path  # load_folder says what is wrong with it
-    if isinstance(source, str) and HUB_ID.fullmatch(source):
+    if isinstance(source, str) and HUB_ID.fullmatch(source) and not path.parent.is_dir():
         from sfumato.models.hub import hub_folder  # only here: it needs what reads the folders of other libraries
 
         return hub_folder(source)

@@ -10,6 +10,7 @@ from sfumato.errors import InputError
 __all__ = ["NO_LABEL", "UNetConfig"]
 
 NO_LABEL = -1
+MOST_LAYERS = 100  # of a kind in a row
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ class UNetConfig:
         for name, value in positive.items():
             if value < 1:
                 raise InputError(f"network: {name} must be at least 1, not {value}")
+        for name in ("blocks", "transformer_depth", "text_layers"):
+            if getattr(self, name) > MOST_LAYERS:
+                raise InputError(f"network: {name} is at most {MOST_LAYERS}, not {getattr(self, name)}")
         if not self.multipliers:
             raise InputError("network: multipliers must name at least one level")
         if not 0 <= self.dropout < 1:

@@ -73,7 +73,7 @@ def _train(
     out = config.out
 
     def say(text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False)
+        console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     data = open_run(config, say)
     kept, held = split(data, config.held_out, config.seed, labelled=False)

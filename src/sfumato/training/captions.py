@@ -50,14 +50,14 @@ class Captions:
         tags = self._tags(picture)
         whole = with_caption < 0.8 or not tags
         count = int(rng.integers(0 if whole else 1, min(3, len(tags)) + 1)) if tags else 0
-        chosen = [tags[i] for i in rng.permutation(len(tags))[:count]]
+        chosen = [tags[int(i)] for i in rng.permutation(len(tags))[:count]]
         caption = [self.data.captions[picture]] if whole else []
         labels = [text for chance, text in zip(say, self._labels(picture), strict=True) if text and chance < 0.8]
-        return ", ".join([*caption, *chosen, *labels])
+        return ", ".join(filter(None, [*caption, *chosen, *labels]))
 
     def plain(self, picture: int) -> str:
         """The caption with its labels, as one would ask for the picture."""
-        return ", ".join([self.data.captions[picture], *filter(None, self._labels(picture))])
+        return ", ".join(filter(None, [self.data.captions[picture], *self._labels(picture)]))
 
     def everything(self) -> Iterator[str]:
         """Texts that together hold every word that can be said."""

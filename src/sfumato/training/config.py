@@ -64,8 +64,10 @@ class TrainConfig(RunOptions):
             raise InputError(f"label_dropout is a share from 0 to 1, not {self.label_dropout}")
         if self.batch % self.accumulate:
             raise InputError(f"batch {self.batch} cannot be split into {self.accumulate} equal micro-batches")
-        if self.text == "none" and (self.spoken or self.text_encoder or self.network.pooled_text):
-            raise InputError("spoken, text-encoder and network.pooled-text belong to a training with --text")
+        if self.text == "none" and (self.spoken or self.network.pooled_text):
+            raise InputError("spoken and network.pooled-text belong to a training with --text")
+        if self.text in ("none", "words") and self.text_encoder is not None:
+            raise InputError("text-encoder is the folder of a frozen one: --text minilm, clip or t5")
         if self.autoencoder is None:
             self.network.check_size(self.size, self.size)
 

@@ -27,7 +27,7 @@ class Latents:
         autoencoder: what encodes, on the device where it is to work.
         data: pictures; those of a run, encoded at its start and read from `path` when it goes on.
         path: where the posteriors are kept.
-        key: what decides them besides the pictures: the checksum of the autoencoder's weights.
+        key: what decides them besides the pictures: the autoencoder's weights, shift and scale.
         flip: whether mirrored pictures are encoded too.
         say: told when there is something to wait for.
     """
@@ -35,7 +35,7 @@ class Latents:
     def __init__(
         self, autoencoder: Autoencoder, data: Dataset, path: Path, key: str, flip: bool, say: Callable[[str], None]
     ) -> None:
-        self.autoencoder = autoencoder
+        self.autoencoder, self.key = autoencoder, key
         key = f"{key} {data.fingerprint} {flip}"
         stored = _read(path, key)
         if stored is None:

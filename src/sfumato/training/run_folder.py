@@ -21,11 +21,15 @@ from sfumato.files import check_writable, write_text
 from sfumato.training.checkpoint import Position
 from sfumato.training.config import stored_config
 from sfumato.training.options import RunOptions
+from sfumato.typed import build
 
 __all__ = ["check_same", "locked", "open_run", "record", "to_plain"]
 
 # what may differ when a run goes on: where, how fast and how talkative …
-FREE = {"out", "workers", "resume", "device", "threads", "log_every", "checkpoint_every", "sample_every", "keep"}
+FREE = {
+    *("out", "workers", "resume", "device", "threads", "log_every", "checkpoint_every", "sample_every", "keep"),
+    *("autoencoder", "text_encoder"),  # whose weights the fingerprint of the data knows
+}
 # … and what changes what is learned, but is a decision that one makes on the way
 DECIDED = {"pictures", "lr", "clip"}
 
@@ -45,7 +49,8 @@ def locked(out: Path) -> Iterator[None]:
 def open_run(config: RunOptions, say: Callable[[str], None]) -> Dataset:
     """The data of a new run or of one that goes on. Raises `InputError` when the folder holds another run, or none."""
     if config.resume:
-        stored, present = stored_config(config.out), to_plain(config)
+        before = build(type(config), stored_config(config.out), str(config.out / "config.json"))  # new options: default
+        stored, present = to_plain(before), to_plain(config)
         for key in present:
             was, now = stored.get(key), present[key]
             if key in FREE or was == now:

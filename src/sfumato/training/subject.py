@@ -11,6 +11,7 @@ import torch
 from sfumato._version import __version__
 from sfumato.conditioning.frozen import FrozenReader, encoder_folder, frozen_spec
 from sfumato.conditioning.labels import LabelSet
+from sfumato.conditioning.prompt import parse_prompt
 from sfumato.conditioning.text import Reader, TextSpec, WordReader
 from sfumato.conditioning.words import Vocabulary
 from sfumato.data.dataset import Dataset
@@ -57,11 +58,16 @@ class Subject:
     @property
     def fingerprint(self) -> str:
         """Equal exactly when a training on it would be."""
-        return self.data.fingerprint + (f"+{self.data.text_fingerprint}" if self.text else "")
+        parts = [self.data.fingerprint]
+        if self.text is not None:
+            parts += [self.data.text_fingerprint, self.text.sha256]
+        if self.latents is not None:
+            parts.append(self.latents.key)
+        return "+".join(filter(None, parts))
 
     def told(self, batch: Batch) -> Condition:
         """What the network is told of a batch."""
-        return self.reader.read(batch.texts).condition if self.reader else Condition(labels=batch.labels)
+        return self.reader.learn(batch.texts) if self.reader else Condition(labels=batch.labels)
 
 
 def open_subject(
@@ -88,7 +94,8 @@ def open_subject(
     if config.autoencoder is not None:
         spec, autoencoder = load_autoencoder_folder(config.autoencoder)
         spec.network.check_size(config.size, config.size)
-        path, key = config.out / "latents.safetensors", spec.weights.sha256 if spec.weights else ""
+        path, net = config.out / "latents.safetensors", spec.network
+        key = f"{spec.weights.sha256 if spec.weights else ''} {net.latent_shift} {net.latent_scale}"
         latents = Latents(autoencoder.to(device), data, path, key, config.flip, say)
     channels = latents.autoencoder.config.latent_channels if latents else data.images.shape[3]
     kinds = () if text else tuple(map(len, data.kinds.values()))
@@ -111,7 +118,15 @@ def open_subject(
 def _examples(captions: Captions) -> tuple[str, ...]:
     count = len(captions.data)
     pick = np.linspace(0, count - 1, min(EXAMPLES, count)).astype(int).tolist()
-    return tuple(dict.fromkeys(captions.plain(i) for i in pick))
+    return tuple(text for text in dict.fromkeys(captions.plain(i) for i in pick) if _is_prompt(text))
+
+
+def _is_prompt(text: str) -> bool:
+    """Whether a caption means as a prompt what it says: no control characters, nothing that looks like a weight."""
+    try:
+        return [span.weight for span in parse_prompt(text)] == [1.0]
+    except InputError:
+        return False
 
 
 def network_for(config: TrainConfig | ClassifierConfig, channels: int, labels: tuple[int, ...]) -> UNetConfig:

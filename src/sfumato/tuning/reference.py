@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfumato.errors import InputError
 from sfumato.generation.model import Model, Request
 from sfumato.solvers import Denoiser, get, steps
 
@@ -60,6 +61,9 @@ def reference_of(
 
     `progress` is called with the number of pictures done after each batch.
     """
+    text = model.spec.text
+    if text is not None and not text.examples:
+        raise InputError(f"model {model.spec.name!r} holds no captions to tune on: it was not trained here")
     request = Request(guidance_scale=guidance_scale)
     asked = model.ask(seeds)
     scale = model.guidance_scale(request, asked)

@@ -22,10 +22,9 @@ from sfumato.generation.tasks import batch as module
 from sfumato.generation.tasks.batch import make_batch
 from sfumato.generation.tasks.jobs import read_jobs
 from sfumato.models.spec import WeightFacts
-from tiny import attentive_model
 
 HERE = Path(__file__).parent
-READER, MODEL = attentive_model(), model()
+READER, MODEL = text_model(), model()
 ROWS = """prompt,seed,n,guidance_scale,steps,solver,size,negative,name
 red cat,5,2,,,,,,
 blue apple,7,,3,,,,,

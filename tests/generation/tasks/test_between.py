@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from factory import model
+from factory import model, text_model
 from sfumato.errors import InputError
 from sfumato.generation.guidance import Guidance
 from sfumato.generation.model import Request
 from sfumato.generation.tasks.between import between_prompts, between_seeds, mixed
 from sfumato.networks.condition import Condition
 from sfumato.solvers.inversion import slerp
-from tiny import attentive_model, latent_model
+from tiny import latent_model
 
-READER, MODEL = attentive_model(), model()
+READER, MODEL = text_model(), model()
 
 
 def far(a, b):
@@ -79,7 +79,7 @@ def test_what_a_picture_between_prompts_says():
         (lambda: between_prompts(READER, "red", "bl\x07ue"), "control character U.0007"),
         (
             lambda: between_prompts(
-                READER, "red", "blue", request=Request(guidance_scale=2, guidance=Guidance(weak=attentive_model()))
+                READER, "red", "blue", request=Request(guidance_scale=2, guidance=Guidance(weak=text_model()))
             ),
             "no autoguidance",
         ),

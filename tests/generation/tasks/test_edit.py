@@ -17,7 +17,7 @@ from sfumato.generation.tasks.edit import edit
 from sfumato.generation.tasks.times import begun
 from sfumato.seeds import Stream, noise
 from sfumato.solvers import SPACINGS
-from tiny import attentive_model, latent_model
+from tiny import latent_model
 
 MODEL = model()
 
@@ -110,7 +110,7 @@ def test_a_variation_alone_is_the_one_in_any_batch(solver):
 def test_latent_and_text_models():
     m = latent_model()
     assert edit(m, picture(16), 0.5, 2).array.shape == (2, 16, 16, 3)
-    reader = attentive_model()
+    reader = text_model()
     red, blue, none = (edit(reader, picture(), 0.8, prompt=prompt).array for prompt in ("red cat", "blue apple", None))
     assert not np.array_equal(red, blue)
     assert np.array_equal(none, edit(reader, picture(), 0.8, prompt="").array)

@@ -66,6 +66,11 @@ def test_seeds_count_on_over_the_rows_that_name_none(read):
     assert [list(job.seeds) for job in jobs] == [[7, 8], [100, 101, 102], [9], [10, 11]]
 
 
+def test_an_empty_cell_of_the_column_that_a_row_does_not_use(read):
+    jobs = read("prompt,label\nred cat,\n,food\n,\n")
+    assert [(job.prompt, job.label) for job in jobs] == [("red cat", None), (None, "food"), ("", "")]
+
+
 def test_lines_are_counted_over_quoted_line_ends_blank_lines_and_a_byte_order_mark(read):
     jobs = read('\ufeffprompt,seed\r\n"two\nlines",1\r\n\r\ncat,2\r\n')
     assert [(job.line, job.prompt) for job in jobs] == [(2, "two\nlines"), (5, "cat")]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -153,8 +153,10 @@ class _Items:
             parse_prompt(guidance.negative if isinstance(guidance.negative, str) else ", ".join(guidance.negative))
         spec.shape(request.size)
         weights = spec.weights.sha256 if spec.weights else None
-        facts = [weights, self.model.table(request).to_json(), request.size, request.clip, request.dynamic_threshold]
-        return json.dumps([*facts, guidance.facts()])
+        model = [weights, dict(spec.files), asdict(spec.schedule), spec.prediction, spec.text and spec.text.sha256]
+        latent = asdict(spec.autoencoder) if spec.autoencoder else None
+        facts = [self.model.table(request).to_json(), request.size, request.clip, request.dynamic_threshold]
+        return json.dumps([model, latent, *facts, guidance.facts()])
 
 
 def _attempted(model: Model, items: list[Item], report: Report) -> Iterator[tuple[Item, Images, float]]:

@@ -84,6 +84,10 @@ def read_jobs(path: Path, request: Request, seed: int, size: Size) -> Iterator[J
 
 def _job(where: str, line: int, row: Mapping[str, Any], index: int, request: Request, seed: int, size: Size) -> Job:
     prompt, label = (_optional(row, name, _text) for name in ("prompt", "label"))
+    if prompt and label == "":  # an empty cell of the column that the row does not use
+        label = None
+    elif label and prompt == "":
+        prompt = None
     if prompt is None and label is None:
         raise InputError("there is neither a prompt nor a label")
     given = {name: read(row[name], name) for name, read in COLUMNS.items() if row.get(name) not in (None, "")}

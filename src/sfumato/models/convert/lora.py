@@ -64,8 +64,9 @@ def read_lora(path: Path) -> Lora:
     with safe_open(path, "pt") as file:
         header = file.metadata() or {}
     try:
-        return parse_lora(tensors, json.loads(header.get(ADAPTER, "{}")))
-    except (InputError, ValueError) as error:
+        adapter = json.loads(header.get(ADAPTER, "{}"))
+        return parse_lora(tensors, adapter if isinstance(adapter, dict) else {})
+    except (InputError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: {error}") from error
 
 
