@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,10 @@ def dataset(name: str, side: int = 8, channels: int = 3) -> Dataset:
     return Dataset(name, images, np.zeros((2, 0), np.int64))
 
 
+def _side(options: dict[str, int]) -> dict[str, int]:
+    return {"side": options["size"]} if options else {}
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with folders named like data sets, and stand-ins for the data sets."""
@@ -30,9 +32,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir()
         Image.new("RGB", (50, 60), "red").save(tmp_path / name / "a.png")
     monkeypatch.chdir(tmp_path)
-    stand_in = types.ModuleType("sfumato.data.emoji")
-    stand_in.emoji = lambda select=None: dataset(f"emoji:{select}")  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sfumato.data.emoji", stand_in)
+    for name in ("emoji", "fluent-3d", "emoji-large"):
+        make = lambda select, name=name, **options: dataset(f"{name}:{select}", **_side(options))  # noqa: E731
+        monkeypatch.setitem(sources.EMOJI, name, make)
     for name, channels in (("cifar10", 3), ("fashion-mnist", 1)):
         make = lambda split, name=name, channels=channels: dataset(f"{name}:{split}", channels=channels)  # noqa: E731
         monkeypatch.setitem(sources.FETCHED, name, make)
@@ -45,6 +47,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("emoji", "emoji:None"),
         ("emoji/food,fluent", "emoji:food,fluent"),
+        ("emoji:train", "emoji::train"),
+        ("emoji/:train", "emoji::train"),
+        ("emoji/food:held-out", "emoji:food:held-out"),
+        ("fluent-3d", "fluent-3d:None"),
+        ("fluent-3d:train", "fluent-3d::train"),
+        ("fluent-3d/food", "fluent-3d:food"),
+        ("emoji-large/noto,food:train", "emoji-large:noto,food:train"),
         ("cifar10", "cifar10:train"),
         ("cifar10/test", "cifar10:test"),
         ("fashion-mnist/test", "fashion-mnist:test"),
@@ -73,6 +82,9 @@ def test_size_and_mode_as_asked() -> None:
     grey = open_data("cifar10", mode="L").images
     assert np.array_equal(grey[1, :, :, 0], np.asarray(Image.fromarray(stored.images[1]).convert("L")))
     assert open_data("fashion-mnist").images.shape == (2, 8, 8, 1)
+    assert open_data("emoji-large").images.shape == (2, 64, 64, 3)  # drawn at the size that is asked for
+    assert open_data("emoji-large", size=100).images.shape == (2, 100, 100, 3)
+    assert open_data("fluent-3d", size=16).images.shape == (2, 16, 16, 3)
     colour = open_data("fashion-mnist", mode="RGB", size=12).images
     assert colour.shape == (2, 12, 12, 3)
     assert (colour[..., :1] == colour).all()
@@ -83,6 +95,7 @@ def test_size_and_mode_as_asked() -> None:
     ("spec", "message"),
     [
         ("cifar", "Did you mean 'cifar10'"),
+        ("fluent3d", "Did you mean 'fluent-3d'"),
         ("fashion_mnist", "Did you mean 'fashion-mnist'"),
         ("./absent", "no such file or folder"),
         ("photos/absent", "no such file or folder"),
@@ -111,4 +124,5 @@ def test_what_is_left_out_is_said(here: Path, caplog: pytest.LogCaptureFixture) 
 
 
 def test_names() -> None:
-    assert source_names() == ["emoji", "cifar10", "cifar10/test", "fashion-mnist", "fashion-mnist/test"]
+    fetched = ["cifar10", "cifar10/test", "fashion-mnist", "fashion-mnist/test"]
+    assert source_names() == ["emoji", *fetched, "fluent-3d", "emoji-large"]

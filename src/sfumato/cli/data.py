@@ -71,23 +71,33 @@ class Get:
     """Fetch a well-known data set, verify it and keep it in the cache."""
 
     name: Positional[str]
-    """cifar10 or fashion-mnist, or either with /test."""
+    """cifar10 or fashion-mnist, or either with /test; fluent-3d or emoji-large."""
 
     files: Path | None = None
     """Files of the data set that you already have: nothing is fetched then."""
 
+    size: int | None = None
+    """Side of the pictures in pixels, for emoji-large, which is drawn at any size up to 256; by default 64."""
+
     def run(self) -> None:
         """Fetch what is not in the cache yet, and print where it is."""
         from sfumato.data.fetch import cache_folder
-        from sfumato.data.sources import FETCHED
+        from sfumato.data.sources import EMOJI, FETCHED
 
-        name, _, split = self.name.partition("/")
+        name, _, part = self.name.partition("/")
+        if self.size is not None and name != "emoji-large":
+            raise InputError(f"--size {self.size}: only emoji-large is drawn at a size of your choice")
         if name == "emoji":
             print("emoji comes with Sfumato: there is nothing to get")
             return
-        if name not in FETCHED:
-            raise InputError(f"{self.name!r} is no data set that can be fetched. {nearest(name, FETCHED)}")
-        dataset = FETCHED[name](split or "train", files=self.files)
+        if name in EMOJI:
+            size = {} if self.size is None else {"size": self.size}
+            dataset = EMOJI[name](part or None, files=self.files, **size)
+        elif name in FETCHED:
+            dataset = FETCHED[name](part or "train", files=self.files)
+        else:
+            known = [*FETCHED, *EMOJI]
+            raise InputError(f"{self.name!r} is no data set that can be fetched. {nearest(name, known)}")
         print(f"{dataset.name}: {len(dataset)} pictures, verified, in {cache_folder()}")
         print(f"licence: {dataset.licence}")
 
@@ -98,6 +108,7 @@ class List:
 
     def run(self) -> None:
         """Print name, number of pictures, size and licence of each."""
+        from sfumato.data import emoji_large, fluent_3d
         from sfumato.data.cifar10 import CIFAR10
         from sfumato.data.emoji import emoji
         from sfumato.data.fashion_mnist import FASHION_MNIST
@@ -108,5 +119,11 @@ class List:
             for split, count in known.counts.items():
                 name = known.name if split == "train" else f"{known.name}/{split}"
                 rows.append((name, count, known.shape, known.licence))
+        for name, module, side in (
+            ("fluent-3d", fluent_3d, fluent_3d.SIDE),
+            ("emoji-large", emoji_large, emoji_large.DEFAULT_SIZE),
+        ):
+            rows.append((name, module.COUNT, (side, side, 3), module.LICENCE))
         for name, count, (height, width, channels), licence in rows:
-            print(f"{name:20} {count:>7,}  {height}x{width} {'RGB' if channels == 3 else 'grey':4}  {licence}")
+            size, colours = f"{height}x{width}", "RGB" if channels == 3 else "grey"
+            print(f"{name:20} {count:>7,}  {size:7} {colours:4}  {licence}")

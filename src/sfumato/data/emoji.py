@@ -40,8 +40,7 @@ def emoji(select: str | None = None) -> Dataset:
     Raises:
         InputError: for an unknown name, or when the shipped file is damaged.
     """
-    whole, held_out = _load()
-    return part(whole, held_out, select)
+    return part(*_load(), select)
 
 
 def held_out(dataset: Dataset) -> np.ndarray:
@@ -55,7 +54,7 @@ def held_out(dataset: Dataset) -> np.ndarray:
     Returns:
         (N,) bool.
     """
-    pairs = _pairs(emoji(":held-out"))
+    pairs = set(_pairs(emoji(":held-out")))
     return np.asarray([(caption, _TWINS.get(style, style)) in pairs for caption, style in _pairs(dataset)])
 
 

@@ -25,7 +25,7 @@ from sfumato.errors import InputError, nearest
 from sfumato.files import check_writable
 from sfumato.images import shown
 
-__all__ = ["Known", "Reader", "Route", "cache_folder", "digest", "download", "obtain", "run_client", "unpack"]
+__all__ = ["Known", "Reader", "Route", "cache_folder", "digest", "download", "kept", "obtain", "run_client", "unpack"]
 
 log = logging.getLogger(__name__)
 
@@ -116,21 +116,42 @@ def obtain(
         raise InputError(f"{known.name} has no split {split!r}. {nearest(split, known.sha256)}")
     folder = cache_folder(cache)
     pack = folder / f"{known.name}-{split}.safetensors"
+
+    def verified() -> Dataset:
+        packed = read_pack(pack)
+        return known.dataset(split, packed.images, packed.labels)
+
+    def make(work: Path) -> None:
+        if files is not None:
+            _keep(known, split, reader, _as_folder(Path(files), work), folder)
+        else:
+            _fetch(known, split, reader, routes, work, folder)
+
+    pixels = sum(known.counts.values()) * math.prod(known.shape)
+    return kept(pack, verified, make, need_bytes=3 * pixels)  # an archive, what it unpacks to, and the packs
+
+
+def kept(pack: Path, verified: Callable[[], Dataset], make: Callable[[Path], None], need_bytes: int) -> Dataset:
+    """A data set that is kept as the file `pack`; where there is none, or a damaged one, it is made anew.
+
+    Args:
+        pack: its folder need not exist.
+        verified: opens the pack; `InputError` if it is not what it should be.
+        make: writes the pack, given an empty folder to work in, which is removed afterwards.
+        need_bytes: room that `make` needs beside the pack.
+
+    Raises:
+        InputError: too little room, or what `make` and `verified` raise.
+    """
     if pack.is_file():
         try:
-            packed = read_pack(pack)
-            return known.dataset(split, packed.images, packed.labels)
+            return verified()
         except InputError as error:
             log.warning("%s is damaged and is fetched anew: %s", pack, error)
-    pixels = sum(known.counts.values()) * math.prod(known.shape)
-    check_writable(folder, need_bytes=3 * pixels)  # an archive, what it unpacks to, and the packs
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as work:
-        if files is not None:
-            _keep(known, split, reader, _as_folder(Path(files), Path(work)), folder)
-        else:
-            _fetch(known, split, reader, routes, Path(work), folder)
-    packed = read_pack(pack)
-    return known.dataset(split, packed.images, packed.labels)
+    check_writable(pack.parent, need_bytes)
+    with tempfile.TemporaryDirectory(dir=pack.parent, prefix=".fetch-") as work:
+        make(Path(work))
+    return verified()
 
 
 def _fetch(known: Known, split: str, reader: Reader, routes: Sequence[Route], work: Path, cache: Path) -> None:

