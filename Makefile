@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench evidence evidence-solvers evidence-sd15 docs clean
+.PHONY: demo test lint format bench evidence evidence-solvers evidence-sd15 evidence-memory docs clean
 
 demo: $(VENV)/core
 	$(BIN)/sfumato demo --out demo
@@ -35,6 +35,9 @@ evidence-solvers: $(VENV)/test
 
 evidence-sd15: $(VENV)/test
 	$(BIN)/python bench/sd15.py
+
+evidence-memory: $(VENV)/test
+	$(BIN)/python bench/memory.py
 
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx -W -q docs docs/_build/html

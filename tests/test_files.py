@@ -72,3 +72,17 @@ def test_unwritable_and_full_places_are_told(tmp_path):
         check_writable(tmp_path, 10**18)
     check_writable(tmp_path / "fine", 1000)
     assert not any((tmp_path / "fine").iterdir())
+
+
+def test_a_folder_leaves_the_permissions_of_linked_files_alone(tmp_path):
+    """One file of a user's cache that is linked into a model's folder."""
+    cached = tmp_path / "cached"
+    cached.write_text("weights")
+    cached.chmod(0o400)
+    with replace_folder(tmp_path / "model") as new:
+        os.link(cached, new / "linked")
+        (new / "own").write_text("x")
+        (new / "own").chmod(0o600)
+    assert stat.S_IMODE(cached.stat().st_mode) == 0o400
+    assert (tmp_path / "model" / "linked").samefile(cached)
+    assert stat.S_IMODE((tmp_path / "model" / "own").stat().st_mode) != 0o600

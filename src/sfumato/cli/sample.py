@@ -56,7 +56,7 @@ class Sample:
     classifier_scale: float | None = None
     """strength of the classifier; default: 1"""
     dynamic_threshold: float | None = None
-    """percentile of dynamic thresholding, such as 99.5; default: values are cut at -1 and 1"""
+    """percentile of dynamic thresholding, such as 99.5; default: values of pixels are cut at -1 and 1"""
     size: str | None = None
     """WIDTHxHEIGHT such as 512x768, or one side; default: as trained"""
     option: tuple[str, ...] = ()

@@ -21,9 +21,9 @@ from sfumato.networks.autoencoder import Autoencoder
 from sfumato.networks.autoencoder_config import AutoencoderConfig
 from sfumato.networks.condition import Condition
 from sfumato.networks.config import UNetConfig
-from sfumato.networks.live import most_live_bytes
+from sfumato.networks.live import Scratch, convolution_scratch, most_live_bytes
 from sfumato.networks.memory import bounded
-from sfumato.networks.tiling import OVERLAP, TILE, decode_tiled
+from sfumato.networks.tiling import TILE, decode_tiled
 from sfumato.networks.turns import Offload
 from sfumato.networks.unet import UNet
 
@@ -48,7 +48,7 @@ class Way:
         most_scores: bound on the scores of attention, as in `load`.
         fused: attention has a kernel that never holds its scores, as PyTorch has for the CPU and for newer GPUs.
         tile: side of the decoder's tiles, in positions of the latent; None: in one piece.
-        device: "cpu", where convolutions reorder their weights while they work, or another.
+        device: "cpu", where what convolutions take for themselves is known, or another.
     """
 
     size: tuple[int, int] | None = None
@@ -100,7 +100,7 @@ class Footprint:
 def predict(spec: ModelSpec, way: Way, text: int = 0) -> Footprint:
     """The most memory that sampling takes on its device, above what the libraries themselves take.
 
-    Weights, and the largest set of tensors that live at the same time while the U-Net and the decoder are walked without
+    Weights, and the largest set of tensors that live at the same time while U-Net and decoder are walked without
     numbers (`networks.live`). The text encoder's tensors are not counted; next to its weights they are small.
 
     Args:
@@ -111,8 +111,8 @@ def predict(spec: ModelSpec, way: Way, text: int = 0) -> Footprint:
     Raises:
         InputError: for a size that does not fit.
     """
-    dtype, reorders = find_dtype(way.dtype), way.device == "cpu"
-    shape = spec.shape(way.size)
+    dtype = find_dtype(way.dtype)
+    scratch, shape = convolution_scratch(way.device, dtype), spec.shape(way.size)
     x = 4 * way.batch * prod(shape)  # float32
     calls = way.batch * (2 if way.together and way.is_guided(spec) else 1)
     length = spec.text.length if spec.text else 0
@@ -121,12 +121,12 @@ def predict(spec: ModelSpec, way: Way, text: int = 0) -> Footprint:
         own["text"], work["text"] = text, 0
     own["network"] = _numbers(UNet, spec.network)
     work["network"] = POINTS * x + _network_work(
-        spec.network, calls, shape[1:], length, dtype, way.fused, way.most_scores, reorders
+        spec.network, calls, shape[1:], length, dtype, way.fused, way.most_scores, scratch
     )
     if spec.autoencoder is not None:
         own["decode"] = _numbers(Autoencoder, spec.autoencoder)
         pictures = 4 * way.batch * spec.channels * prod(way.size or spec.size)
-        decoding = _decoder_work(spec.autoencoder, shape, way.tile, dtype, way.fused, way.most_scores, reorders)
+        decoding = _decoder_work(spec.autoencoder, shape, way.tile, dtype, way.fused, way.most_scores, scratch)
         work["decode"] = 2 * x + pictures + decoding
     weights = {turn: numbers * dtype.itemsize for turn, numbers in own.items()}
     if way.offload is None or (way.offload == "cpu" and way.device == "cpu"):
@@ -184,7 +184,7 @@ def _network_work(
     dtype: torch.dtype,
     fused: bool,
     most_scores: int | None,
-    reorders: bool,
+    scratch: Scratch | None,
 ) -> int:
     with torch.device("meta"):
         network = bounded(lambda: UNet(config).to(dtype).eval(), most_scores)
@@ -194,7 +194,7 @@ def _network_work(
             context = Condition(context=torch.empty(batch, length, config.context)) if config.context else Condition()
             network(torch.empty(batch, config.in_channels, *size), 0.5, context)
 
-    return most_live_bytes(call, fused, reorders)
+    return most_live_bytes(call, fused, scratch)
 
 
 @cache
@@ -205,7 +205,7 @@ def _decoder_work(
     dtype: torch.dtype,
     fused: bool,
     most_scores: int | None,
-    reorders: bool,
+    scratch: Scratch | None,
 ) -> int:
     with torch.device("meta"):
         network = bounded(lambda: Autoencoder(config).to(dtype).eval(), most_scores)
@@ -214,4 +214,4 @@ def _decoder_work(
         z = torch.empty(1, *shape, device="meta")
         network.decode(z) if tile is None else decode_tiled(network, z, tile)
 
-    return most_live_bytes(call, fused, reorders)
+    return most_live_bytes(call, fused, scratch)

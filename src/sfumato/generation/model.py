@@ -234,7 +234,7 @@ class Model:
         """What classifier-free guidance goes away from: the negative label or prompt, or none."""
         if self.spec.text is not None:
             text = guidance.negative or ""
-            text = text if isinstance(text, str) else ", ".join(text)
+            text = (text if isinstance(text, str) else ", ".join(text)).strip()
             return replace(asked, texts=(text,) * len(asked))
         labels = self.spec.labels
         row = [NO_LABEL] * len(labels.kinds) if guidance.negative is None else labels.resolve(guidance.negative)
@@ -294,6 +294,9 @@ class Model:
         """
         guidance.check_fits(self)
         asked, weak = Asked.of(asked), guidance.weak
+        config = self.spec.network
+        if condition is None and asked.pictures is None and config.in_channels > config.output_channels:
+            raise InputError(f"model {self.spec.name!r} fills in parts of pictures: sfumato inpaint")
         condition = self.condition(asked, tell=True) if condition is None else condition
 
         def plain(x: Tensor, t: float) -> Tensor:
@@ -524,5 +527,11 @@ def load(
     reader = open_reader(spec.text, folder, turns, number_type) if spec.text else None
     tuned = load_tuned(folder, spec.weights.sha256)
     decoder = partial(read_autoencoder, folder, spec.autoencoder, number_type) if spec.autoencoder else None
-    network, decoder = (read and partial(bounded, read, most_scores) for read in (network, decoder))
-    return Model(spec, network, turns, tuned, reader, decoder)
+    return Model(
+        spec,
+        partial(bounded, network, most_scores),
+        turns,
+        tuned,
+        reader,
+        decoder and partial(bounded, decoder, most_scores),
+    )

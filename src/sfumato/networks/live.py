@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,13 +13,29 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["most_live_bytes"]
+__all__ = ["Scratch", "convolution_scratch", "most_live_bytes"]
+
+Scratch = Literal["reordered", "unfolded"]
+"""What a convolution takes for itself: a copy of its weights in another order, or of its input with every number as
+often as the kernel sees it"""
 
 CONVOLUTION = torch.ops.aten.convolution.default  # (input, weight, …)
 
 
+def convolution_scratch(device: str, dtype: torch.dtype) -> Scratch | None:
+    """What convolutions take on this machine. oneDNN reorders weights; where it has no instructions for the number
+    type, PyTorch unfolds the input. Other devices are not known here: none."""
+    supported = {
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
+    }
+    if device != "cpu":
+        return None
+    return "reordered" if dtype not in supported or supported[dtype]() else "unfolded"
+
+
 @torch.no_grad()
-def most_live_bytes(work: Callable[[], object], fused: bool = True, reorders: bool = False) -> int:
+def most_live_bytes(work: Callable[[], object], fused: bool = True, scratch: Scratch | None = None) -> int:
     """The most bytes that tensors made in `work` take at once. What was there before (weights) is not counted.
 
     Every operation is seen as it would run, with shapes and number types but no numbers; a tensor counts from the
@@ -29,9 +45,9 @@ def most_live_bytes(work: Callable[[], object], fused: bool = True, reorders: bo
     Args:
         work: calls networks on the meta device, with inputs that it makes there.
         fused: attention by a kernel that never holds its scores; otherwise by separate products and softmax.
-        reorders: a convolution copies its weights into an order of its own while it works, as oneDNN's do on the CPU.
+        scratch: what a convolution takes for itself while it works; None: nothing.
     """
-    with _Count(reorders) as count, _Fused() if fused else nullcontext():
+    with _Count(scratch) as count, _Fused() if fused else nullcontext():
         work()
     return count.most
 
@@ -39,29 +55,37 @@ def most_live_bytes(work: Callable[[], object], fused: bool = True, reorders: bo
 class _Count(TorchDispatchMode):
     """Follows storages from the operation that makes them to their end."""
 
-    def __init__(self, reorders: bool) -> None:
+    def __init__(self, scratch: Scratch | None) -> None:
         super().__init__()
         self.now = self.most = 0
-        self._reorders = reorders
+        self._scratch: Scratch | None = scratch
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         given = {value.untyped_storage()._cdata for value in tree_leaves(args) if isinstance(value, Tensor)}
-        for value in result if isinstance(result, tuple | list) else (result,):
+        made: tuple[Tensor, ...] = tuple(result) if isinstance(result, tuple | list) else (result,)
+        for value in made:
             storage = value.untyped_storage()
             key, size = storage._cdata, storage.nbytes()
             if key not in self._known and key not in given:
                 self._known.add(key)
                 self.now += size
                 weakref.finalize(storage, self._end, key, size)
-        own = args[1].untyped_storage().nbytes() if self._reorders and func is CONVOLUTION else 0
+        own = _scratch_bytes(self._scratch, args[1], made[0]) if func is CONVOLUTION else 0
         self.most = max(self.most, self.now + own)
         return result
 
     def _end(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.now -= size
+
+
+def _scratch_bytes(scratch: Scratch | None, weight: Tensor, result: Tensor) -> int:
+    """Of a convolution from its weights (O, I, h, w) to its result (N, O, H, W)."""
+    if scratch == "unfolded" and weight[0, 0].numel() > 1:
+        return weight[0].numel() * (result.numel() // len(weight)) * weight.itemsize
+    return weight.numel() * weight.itemsize if scratch == "reordered" else 0
 
 
 class _Fused(TorchFunctionMode):

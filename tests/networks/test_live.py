@@ -1,0 +1,64 @@
+"""What is counted, against what one counts by hand."""
+
+import pytest
+import torch
+
+from sfumato.networks.attend import attend
+from sfumato.networks.layers import ResBlock, conv
+from sfumato.networks.live import most_live_bytes
+
+
+def empty(*shape, dtype=torch.float32):
+    return torch.empty(shape, device="meta", dtype=dtype)
+
+
+def test_a_tensor_counts_from_its_making_to_its_end():
+    def work():
+        a = empty(1000)
+        b = a + 1  # 2
+        b.mul_(2).view(10, 100)  # nothing new
+        del a
+        c = b.half()  # 1.5
+        del b
+        return c.double() + c  # 0.5 + 2 + 2, the half of it being cast inside of the kernel
+
+    assert most_live_bytes(work) == 4500 * 4
+
+
+def test_weights_that_were_there_do_not_count():
+    weights = empty(1000)
+    assert most_live_bytes(lambda: weights[:10] + weights.t()[:10]) == 40
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_residual_block(dtype):
+    """Its input, what it normalised last, that through SiLU, and the last convolution's output."""
+    with torch.device("meta"):
+        block = ResBlock(8, 8, None, groups=4).to(dtype).eval()
+    assert most_live_bytes(lambda: block(empty(2, 8, 16, 16, dtype=dtype))) == 4 * (2 * 8 * 16 * 16) * dtype.itemsize
+
+
+def test_what_a_convolution_takes_for_itself():
+    """Its weights again; or its input nine times, but for a kernel of one position."""
+    with torch.device("meta"):
+        layer = conv(16, 32)
+    plain = 4 * (16 + 32) * 64
+    assert most_live_bytes(lambda: layer(empty(1, 16, 8, 8))) == plain
+    assert most_live_bytes(lambda: layer(empty(1, 16, 8, 8)), scratch="reordered") == plain + 4 * 16 * 32 * 9
+    assert most_live_bytes(lambda: layer(empty(1, 16, 8, 8)), scratch="unfolded") == plain + 4 * 16 * 9 * 64
+    with torch.device("meta"):
+        point = conv(16, 32, size=1)
+    assert most_live_bytes(lambda: point(empty(1, 16, 8, 8)), scratch="unfolded") == plain
+
+
+def test_attention_holds_its_scores_or_not():
+    """Fused: q, k, v and the result. Otherwise the scores and their softmax, of all queries that are taken at once."""
+    size, scores = 4 * 2 * 64 * 8, 4 * 2 * 64 * 64
+
+    def work(most=None):
+        q, k, v = (empty(1, 2, 64, 8) for _ in range(3))
+        return attend(q, k, v, most_scores=most)
+
+    assert most_live_bytes(work) == 4 * size
+    assert 2 * scores <= most_live_bytes(work, fused=False) - 3 * size <= 2 * scores + 4 * size
+    assert most_live_bytes(lambda: work(scores // 4 // 8), fused=False) <= 2 * scores // 8 + 7 * size
