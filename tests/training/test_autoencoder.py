@@ -250,7 +250,13 @@ def test_the_perceptual_distance_takes_part(tmp_path, data, monkeypatch):
 
 
 def test_the_real_perceptual_distance_can_be_trained_on(tmp_path, data):
-    train_autoencoder(config(data, tmp_path / "run", pictures=8, perceptual=1.0), QUIET)
+    """Its weight changes what is learned."""
+    states = []
+    for weight in (0.0, 1.0):
+        out = tmp_path / f"{weight}"
+        train_autoencoder(config(data, out, pictures=8, perceptual=weight), QUIET)
+        states.append(load_file(out / "model" / "weights.safetensors"))
+    assert any(not torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 class Killed(BaseException):

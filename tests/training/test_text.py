@@ -159,6 +159,7 @@ def test_a_run_of_an_earlier_version_goes_on(captioned, tmp_path):
     del stored["network"]["context"]
     path.write_text(json.dumps(stored))
     train(config(captioned, tmp_path / "run", pictures=28, resume=True), QUIET)
+    assert load(tmp_path / "run").spec.training["pictures"] == 28
 
 
 def test_captions_that_look_like_prompts_with_weights(captioned, tmp_path):
