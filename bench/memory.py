@@ -127,7 +127,7 @@ def measured(source: str, size: int, batch: int, options: dict) -> dict:
     import sfumato as sf
     from sfumato.generation.guidance import Guidance
     from sfumato.generation.memory import Way, predict, text_numbers
-    from sfumato.generation.model import Request
+    from sfumato.generation.request import Request
     from sfumato.models.shipped import find_folder
 
     warnings.filterwarnings("ignore")

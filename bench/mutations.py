@@ -171,7 +171,7 @@ MUTATIONS = [  # file below src/sfumato, what stands there, the slip, the tests 
     ("training/batches.py", "images[mirrored, :, ::-1]", "images[mirrored, ::-1]", "training/test_batches.py"),
     ("data/emoji_parts.py", "held_out == (side == \"held-out\")", "held_out != (side == \"held-out\")", "data/test_emoji.py"),
     ("data/emoji.py", "len(places) >= 3 and", "len(places) >= 1 and", "data/test_emoji.py"),
-    ("generation/model.py", "replace(asked, texts=(text,) * len(asked))", "asked", "generation/test_prompts.py"),
+    ("generation/asking.py", "replace(asked, texts=(text,) * len(asked))", "asked", "generation/test_prompts.py"),
     ("generation/model.py", "index = torch.tensor([unique.index(text)", "index = torch.tensor([0 * unique.index(text)", "generation/test_prompts.py"),
     ("evaluation/retrieval.py", "(best > own[:, None])", "(best >= own[:, None])", "evaluation/test_retrieval.py"),
 ]  # fmt: skip

@@ -19,7 +19,7 @@ import sfumato as sf
 from sfumato.data.dataset import Dataset
 from sfumato.evaluation.features import NAME, efficientnet_lite0
 from sfumato.evaluation.retrieval import retrieval
-from sfumato.generation.model import Request
+from sfumato.generation.request import Request
 
 ROOT = Path(__file__).parent.parent
 N = 200

@@ -22,7 +22,8 @@ import torch
 
 import sfumato as sf
 from sfumato.errors import InputError
-from sfumato.generation.model import Model, Request
+from sfumato.generation.model import Model
+from sfumato.generation.request import Request
 from sfumato.images import Images, save_png
 from sfumato.solvers import SOLVERS, Table, get, solve
 from sfumato.tuning.reference import reference_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import sfumato as sf
-from sfumato.generation.model import MARK
+from sfumato.generation.provenance import MARK
 from sfumato.generation.strip import steps_strip
 from sfumato.images import Images, save_png
 from sfumato.seeds import Stream, permutation

@@ -74,6 +74,29 @@ def test_edit_writes_variations_a_grid_and_says_how(model, photo, tmp_path, caps
     assert "photo" not in json.dumps(facts)
 
 
+@pytest.mark.parametrize("verb", ["edit", "inpaint", "batch"])
+def test_tasks_are_guided_and_save_memory_as_samples_are(verb, model, photo, mask, tmp_path):
+    (tmp_path / "rows.csv").write_text("label\nfood\n")
+    on = {
+        "edit": (photo, "--label", "food", "--n", 1, "--strength", 0.9),
+        "inpaint": (photo, "--label", "food", "--n", 1, "--mask", mask),
+        "batch": (tmp_path / "rows.csv", "--size", "12x8"),
+    }[verb]
+    saving = ("--dtype", "float16", "--offload", "disk", "--one-at-a-time", "--most-scores", 1000)
+    shared = (verb, model, *on, "--steps", 5, "--guidance", 3)
+    ways = {"plain": (), "saving": saving, "interval": ("--guidance-interval", 0.1, 0.5)}
+    made = {}
+    for way, words in ways.items():
+        assert run(*shared, *words, "--out", tmp_path / way) == 0
+        (path,) = sorted((tmp_path / way).glob("0*.png"))
+        made[way] = array(path).astype(int)
+        with Image.open(path) as picture:
+            facts = json.loads(picture.text["sfumato"])  # type: ignore[attr-defined]
+    assert facts["guidance_interval"] == [0.1, 0.5]  # of the last
+    assert 0 < np.abs(made["saving"] - made["plain"]).max() <= 8  # half precision
+    assert (made["interval"] != made["plain"]).any()
+
+
 def test_edit_takes_prompts_and_scales_when_asked(reader, photo, tmp_path):
     words = ("--prompt", "red cat", "--size", "8x4", "--n", 1, "--guidance-scale", 2, "--negative", "blue apple")
     assert run("edit", reader, photo, "--out", tmp_path / "o", *words) == 0

@@ -10,7 +10,7 @@ from sfumato.errors import InputError
 from sfumato.evaluation.evaluate import evaluate, halves
 from sfumato.evaluation.features import efficientnet_lite0
 from sfumato.evaluation.frechet import frechet_distance
-from sfumato.generation.model import Request
+from sfumato.generation.request import Request
 
 
 def dataset(count=40):

@@ -14,7 +14,8 @@ from sfumato.conditioning.labels import LabelSet
 from sfumato.diffusion.config import ScheduleConfig
 from sfumato.errors import InputError
 from sfumato.generation.guidance import Guidance
-from sfumato.generation.model import Model, Request
+from sfumato.generation.model import Model
+from sfumato.generation.request import Request
 from sfumato.guidance.rescale import rescaled
 from sfumato.models.classifier import save_classifier_folder
 from sfumato.models.folder import save_folder

@@ -20,7 +20,7 @@ from sfumato.conditioning.labels import LabelSet
 from sfumato.errors import DivergedError, InputError
 from sfumato.generation.guidance import Guidance
 from sfumato.generation.memory import Way, memory_table, predict, text_numbers
-from sfumato.generation.model import Request
+from sfumato.generation.request import Request
 from sfumato.models.folder import save_folder
 from sfumato.models.parts import Parts
 from sfumato.networks.autoencoder import Autoencoder
@@ -175,7 +175,7 @@ PEAK = """
 import json, re, sys
 from pathlib import Path
 import sfumato as sf
-from sfumato.generation.model import Request
+from sfumato.generation.request import Request
 def status(name):
     return int(re.search(name + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 sf.load("emoji").sample(1, steps=1)

@@ -10,9 +10,10 @@ from sfumato import solvers
 from sfumato.conditioning.labels import LabelSet
 from sfumato.diffusion.config import ScheduleConfig
 from sfumato.errors import DivergedError, InputError
-from sfumato.generation.model import Request, seeds_from
+from sfumato.generation.request import Request, seeds_from
 from sfumato.generation.strip import steps_strip
 from sfumato.scaling import to_uint8
+from tiny import latent_model
 
 SCHEDULE = ScheduleConfig().build()
 
@@ -79,6 +80,12 @@ def test_clipping_keeps_every_x0_in_range():
         request = Request(steps=3, clip=clip)
         largest = max(step.denoised.abs().max().item() for step in m.trajectory([1, 2], None, request))
         assert (largest <= 1) == clip
+
+
+@pytest.mark.parametrize("asked", [Request(steps=3, clip=True), Request(steps=3, dynamic_threshold=99.0)])
+def test_latents_are_not_held_within_the_range_of_pixels(asked):
+    with pytest.raises(InputError, match="diffuses latents, which may lie outside"):
+        latent_model().make(asked, 1)
 
 
 def test_rounds_to_the_nearest_level():

@@ -11,7 +11,7 @@ import torch
 from factory import WORDS, model, text_model
 from sfumato.errors import InputError
 from sfumato.generation.guidance import Guidance
-from sfumato.generation.model import Request
+from sfumato.generation.request import Request
 from sfumato.networks.condition import Condition
 
 MODEL = text_model()

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from factory import model as tiny_model
-from sfumato.generation.model import Request
+from sfumato.generation.request import Request
 from sfumato.tuning.reference import reference_of
 
 MODEL = tiny_model()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from tyro.conf import Positional
 
 from sfumato.cli.progress import counted
+from sfumato.cli.sampling import Sampling, size_from
 from sfumato.errors import SfumatoError
 
 __all__ = ["Batch"]
@@ -17,53 +16,26 @@ __all__ = ["Batch"]
 SHOWN = 10  # failures
 
 
-@dataclass(frozen=True)
-class Batch:
+@dataclass(frozen=True, kw_only=True)
+class Batch(Sampling):
     """Make the pictures that the rows of a file ask for, and manifest.jsonl, which says what each is.
 
     The file is CSV with a header, or JSON Lines. Columns: prompt or label, and if you like seed, n, negative,
-    guidance_scale, steps, solver, size (WIDTHxHEIGHT) and name. Run it again to go on after an interruption.
+    guidance_scale, steps, solver, size (WIDTHxHEIGHT) and name. Options are for rows that say nothing else; pictures of
+    rows without a seed count on from --seed. Run it again to go on after an interruption.
     """
 
-    model: Positional[str]
-    """a shipped name (emoji), a model folder, or the folder of a run"""
     file: Positional[Path]
     """.csv or .jsonl"""
-    seed: int = 0
-    """of the first picture; pictures of rows without a seed count on from there"""
-    steps: int | None = None
-    """solver steps of rows that say nothing else; default: the model's"""
-    solver: str | None = None
-    """solver of rows that say nothing else; default: the model's"""
-    spacing: str | None = None
-    """where the steps lie: trailing, leading, linspace, quadratic, log-snr, karras, visible"""
-    guidance_scale: Annotated[float | None, tyro.conf.arg(aliases=["--guidance"])] = None
-    """w of rows that say nothing else"""
-    negative: tuple[str, ...] = ()
-    """labels or a prompt that rows go away from which say nothing else"""
-    size: str | None = None
-    """WIDTHxHEIGHT or one side, of rows that say nothing else; default: as trained"""
-    option: tuple[str, ...] = ()
-    """options of the solver, such as eta=0.5"""
     out: Path = Path("batch")
     """folder for the pictures"""
-    batch: int = 64
-    """pictures at once; does not change them"""
-    device: str = "cpu"
-    """cpu, cuda …, or auto"""
 
     def run(self) -> None:
         """Check all rows, make what is not there yet, say what failed."""
-        from sfumato.cli.sample import request_from, size_from
-        from sfumato.generation.guidance import Guidance
-        from sfumato.generation.model import load
         from sfumato.generation.tasks.batch import make_batch
         from sfumato.generation.tasks.jobs import read_jobs
 
-        model, size = load(self.model, self.device), size_from(self.size)
-        request = request_from(self.steps, self.solver, self.spacing, self.guidance_scale, size, self.option)
-        request = replace(request, guidance=Guidance(negative=self.negative or None))
-
+        model, request = self.load(), self.request()
         with counted("pictures") as progress:
             report = make_batch(
                 model,

@@ -60,7 +60,7 @@ class Convert:
 
         import torch
 
-        from sfumato.cli.sample import size_from
+        from sfumato.cli.sampling import size_from
         from sfumato.models.convert.file import Told, from_file
         from sfumato.models.convert.pipeline import from_pipeline
         from sfumato.models.folder import check_replaceable, save_folder

@@ -36,7 +36,8 @@ class Demo:
 
         from sfumato.data.sources import open_data
         from sfumato.files import check_writable
-        from sfumato.generation.model import MARK, load
+        from sfumato.generation.model import load
+        from sfumato.generation.provenance import MARK
         from sfumato.generation.strip import steps_strip
         from sfumato.images import Images, save_png
         from sfumato.models.shipped import shipped_names

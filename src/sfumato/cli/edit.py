@@ -11,7 +11,7 @@ from sfumato.cli.progress import counted
 __all__ = ["Edit"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Edit(PictureTask):
     """Put noise on a picture and make others of it (SDEdit): 0000.png, 0001.png … and grid.png."""
 
@@ -23,11 +23,10 @@ class Edit(PictureTask):
     def run(self) -> None:
         """Read, make, save."""
         from sfumato.files import check_writable
-        from sfumato.generation.model import load
         from sfumato.generation.tasks.edit import edit
         from sfumato.generation.tasks.times import begun
 
-        model = load(self.model, self.device)
+        model = self.load()
         picture, request = self.scaled(read_picture(self.picture, model)), self.request()
         table = model.table(begun(model, request, self.strength))
         if self.show_table:

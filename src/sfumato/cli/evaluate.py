@@ -42,19 +42,21 @@ class Evaluate:
         from rich.console import Console
         from rich.progress import Progress
 
-        from sfumato.cli.sample import request_from
+        from sfumato.cli.sampling import options_from
         from sfumato.data.sources import open_data
         from sfumato.devices import find_device
         from sfumato.evaluation.evaluate import MAX_PICTURES, evaluate
         from sfumato.evaluation.features import NAME, efficientnet_lite0
         from sfumato.files import write_text
         from sfumato.generation.model import load
+        from sfumato.generation.request import Request
 
         features = efficientnet_lite0(str(find_device(self.device)))
         model = load(self.model, self.device)
         height, width = model.spec.size
         data = open_data(self.data, size=height if height == width else None)
-        request = request_from(self.steps, self.solver, self.spacing, self.guidance_scale, None, self.option)
+        options = tuple(options_from(self.option).items())
+        request = Request(self.steps, self.solver, self.spacing, self.guidance_scale, options=options)
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("sampling", total=min(len(data) // 2, MAX_PICTURES if self.n is None else self.n))
             score = evaluate(

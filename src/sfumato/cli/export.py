@@ -86,7 +86,8 @@ class Export:
 
         import torch
 
-        from sfumato.generation.model import Model, Request
+        from sfumato.generation.model import Model
+        from sfumato.generation.request import Request
         from sfumato.models.folder import save_folder
         from sfumato.models.tuned import save_tuned
 

@@ -35,7 +35,7 @@ class Info:
             self._describe(self.model)
 
     def _predict(self, size: str) -> None:
-        from sfumato.cli.sample import size_from
+        from sfumato.cli.sampling import size_from
         from sfumato.errors import InputError
         from sfumato.generation.memory import Way, memory_table, text_numbers
         from sfumato.models.folder import read_description

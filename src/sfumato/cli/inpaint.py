@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Inpaint"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inpaint(PictureTask):
     """Make a part of a picture new (--mask), or what is around it (--outpaint): 0000.png … and grid.png.
 
@@ -41,11 +41,10 @@ class Inpaint(PictureTask):
     def run(self) -> None:
         """Read, make, save."""
         from sfumato.files import check_writable
-        from sfumato.generation.model import load
         from sfumato.generation.tasks.inpaint import inpaint
         from sfumato.generation.tasks.times import Resampling, begun, table_of
 
-        model = load(self.model, self.device)
+        model = self.load()
         picture, mask = self._both(read_picture(self.picture, model))
         request, resampling = self.request(), Resampling(self.repeats, self.jump)
         table = table_of(model, begun(model, request, self.strength), resampling)

@@ -92,10 +92,10 @@ class Interpolate:
         return interpolate(model, a, b, self.n, self.label or None, **how), f"{solver}, {steps} steps up and down"
 
     def _between_noises(self, model: Model) -> tuple[Images, str]:
-        from sfumato.cli.sample import request_from
+        from sfumato.generation.request import Request
         from sfumato.generation.tasks.between import between_prompts, between_seeds
 
-        request = request_from(self.steps, self.solver, self.spacing, self.guidance_scale, None, ())
+        request = Request(self.steps, self.solver, self.spacing, self.guidance_scale)
         table = model.table(request)
         how = f"{table.name}, {table.steps} steps, {table.calls} network calls"
         if self.prompts is not None:

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import tyro
 from tyro.conf import Positional
 
+from sfumato.cli.sampling import Sampling, size_from
 from sfumato.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from sfumato.generation.model import Model, Request
+    from sfumato.generation.model import Model
+    from sfumato.generation.request import Request
     from sfumato.images import Images
     from sfumato.solvers import Table
 
 __all__ = ["PictureTask", "read_picture"]
 
 
-@dataclass(frozen=True)
-class PictureTask:
+@dataclass(frozen=True, kw_only=True)
+class PictureTask(Sampling):
     """The options of both."""
 
-    model: Positional[str]
-    """a shipped name (emoji), a model folder, or the folder of a run"""
     picture: Positional[Path]
     """the picture to begin with"""
     prompt: str | None = None
@@ -35,40 +34,17 @@ class PictureTask:
     """names such as food noto; not given: no label"""
     n: int = 4
     """how many pictures, each with a noise of its own"""
-    seed: int = 0
-    """of the first picture; the next have seed + 1, seed + 2 …"""
-    steps: int | None = None
-    """solver steps, all of which are done; default: the model's"""
-    solver: str | None = None
-    """a name from `sfumato solvers`; default: the model's"""
-    spacing: str | None = None
-    """where the steps lie: trailing, leading, linspace, quadratic, log-snr, karras, visible"""
-    guidance_scale: Annotated[float | None, tyro.conf.arg(aliases=["--guidance"])] = None
-    """w of classifier-free guidance; 1 is none"""
-    negative: tuple[str, ...] = ()
-    """labels or a prompt to go away from, instead of from none"""
     size: str | None = None
     """WIDTHxHEIGHT or one side: the picture is scaled to cover it, and its centre taken; default: as it is"""
-    option: tuple[str, ...] = ()
-    """options of the solver, such as eta=0.5"""
-    batch: int = 64
-    """pictures at once; does not change them"""
-    device: str = "cpu"
-    """cpu, cuda …, or auto"""
     show_table: bool = False
     """print the solver's table: the exact times it visits and its weights"""
 
     def request(self) -> Request:
         """How the pictures are asked for, but for their size, which is that of the picture."""
-        from sfumato.cli.sample import request_from
-        from sfumato.generation.guidance import Guidance
-
-        request = request_from(self.steps, self.solver, self.spacing, self.guidance_scale, None, self.option)
-        return replace(request, guidance=Guidance(negative=self.negative or None))
+        return replace(super().request(), size=None)
 
     def scaled(self, picture: np.ndarray) -> np.ndarray:
         """A picture (H, W, C) in the size that was asked for."""
-        from sfumato.cli.sample import size_from
         from sfumato.images import fit
 
         size = size_from(self.size)

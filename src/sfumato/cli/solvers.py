@@ -72,13 +72,14 @@ class Show:
             draw_table(table, self.plot)
 
     def _table(self) -> Table:
-        from sfumato.cli.sample import options_from
+        from sfumato.cli.sampling import options_from
 
         options, times = options_from(self.option), self.times or None
         if self.model is not None:
             if self.schedule is not None or self.zero_terminal_snr is not None:
                 raise InputError("a model has its own schedule; leave out --schedule and --zero-terminal-snr")
-            from sfumato.generation.model import Request, load
+            from sfumato.generation.model import load
+            from sfumato.generation.request import Request
 
             request = Request(
                 self.steps, self.name, self.spacing, options=tuple(options.items()), times=times, end=self.end

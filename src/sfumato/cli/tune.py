@@ -46,7 +46,8 @@ class Tune:
         from rich.progress import Progress, TaskID
 
         from sfumato.files import check_writable
-        from sfumato.generation.model import load, seeds_from
+        from sfumato.generation.model import load
+        from sfumato.generation.request import seeds_from
         from sfumato.models.shipped import find_folder
         from sfumato.models.tuned import FILE, TunedTable, load_tuned, save_tuned
         from sfumato.tuning.fit import check_steps, fit_table

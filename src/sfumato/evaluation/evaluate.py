@@ -11,7 +11,8 @@ import numpy as np
 from sfumato.data.dataset import Dataset
 from sfumato.errors import InputError
 from sfumato.evaluation.frechet import frechet_distance
-from sfumato.generation.model import Model, Request
+from sfumato.generation.model import Model
+from sfumato.generation.request import Request
 from sfumato.seeds import Stream, permutation
 
 __all__ = ["MAX_PICTURES", "Score", "evaluate", "halves"]

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from sfumato.devices import find_device
 from sfumato.errors import InputError
-from sfumato.generation.model import to_uint8
 from sfumato.images import Images
 from sfumato.models.autoencoder import AutoencoderSpec, load_autoencoder_folder
 from sfumato.networks.autoencoder import Autoencoder, Posterior
 from sfumato.networks.tiling import OVERLAP, decode_tiled, encode_tiled
+from sfumato.scaling import to_uint8
 
 __all__ = ["LatentCodec", "load_autoencoder"]
 

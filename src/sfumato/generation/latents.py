@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import InputError
-from sfumato.generation.model import Label, Model, Request
+from sfumato.generation.model import Model
 from sfumato.generation.provenance import MARK
+from sfumato.generation.request import Label, Request
 from sfumato.images import Images
 from sfumato.solvers import get, solve
 from sfumato.solvers.inversion import inversion, slerp

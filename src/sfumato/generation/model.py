@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,94 +12,42 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.conditioning.labels import LabelSet
 from sfumato.conditioning.reader import open_reader
 from sfumato.conditioning.text import Reader, weighted
 from sfumato.devices import find_device, find_dtype
 from sfumato.diffusion.process import Diffusion
 from sfumato.errors import DivergedError, InputError
-from sfumato.generation.asked import Asked, one_each
+from sfumato.generation.asked import Asked
+from sfumato.generation.asking import ask, away, guidance_scale
 from sfumato.generation.classifier import Classifier, load_classifier
 from sfumato.generation.guidance import NO_GUIDANCE, Guidance
-from sfumato.generation.provenance import MARK, provenance
+from sfumato.generation.order import Order
+from sfumato.generation.request import Label, Prompt, Request
+from sfumato.generation.tables import note_scale, table_for
 from sfumato.guidance.autoguidance import autoguidance
 from sfumato.guidance.classifier import classifier_guidance
 from sfumato.guidance.classifier_free import classifier_free
 from sfumato.guidance.interval import within
-from sfumato.guidance.thresholding import check_percentile, clipped, dynamically_thresholded
+from sfumato.guidance.thresholding import clipped, dynamically_thresholded
 from sfumato.images import Images
 from sfumato.models.folder import open_folder
 from sfumato.models.parts import read_autoencoder
 from sfumato.models.shipped import find_folder
 from sfumato.models.spec import ModelSpec
-from sfumato.models.tuned import TUNED, TunedTable, load_tuned
+from sfumato.models.tuned import TunedTable, load_tuned
 from sfumato.networks.autoencoder import Autoencoder
 from sfumato.networks.condition import Condition
-from sfumato.networks.config import NO_LABEL
 from sfumato.networks.memory import bounded
 from sfumato.networks.tiling import decode_tiled, encode_tiled
 from sfumato.networks.turns import Offload, Turns
 from sfumato.networks.unet import UNet
 from sfumato.scaling import to_uint8, to_unit
-from sfumato.seeds import Stream, check_seed, noise
-from sfumato.solvers import Denoiser, Step, Table, get, steps
-from sfumato.solvers.spacing import given_times
+from sfumato.seeds import Stream, noise
+from sfumato.solvers import Denoiser, Step, Table, steps
 
-__all__ = ["MARK", "Model", "Request", "load", "seeds_from"]
-
-Label = str | Sequence[str] | None
-Prompt = str | Sequence[str] | None
+__all__ = ["Model", "load"]
 
 log = logging.getLogger("sfumato")
-
-
-def seeds_from(n: int, seed: int | Sequence[int]) -> list[int]:
-    """The seed of every picture: seed, seed + 1, … for a number, or the given ones. So picture i of `seed=s` is the
-    picture of seed s + i, alone or in any batch."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise InputError(f"the number of pictures is a whole number, at least 1, not {n!r}")
-    if isinstance(seed, int | np.integer):
-        return [check_seed(int(seed) + i) for i in range(n)]
-    if len(seed) != n:
-        raise InputError(f"{len(seed)} seeds for {n} pictures")
-    return [check_seed(s) for s in seed]
-
-
-@dataclass(frozen=True)
-class Request:
-    """How pictures are asked for. What is None is the model's default.
-
-    Attributes:
-        steps: solver steps.
-        solver: a name from `solvers.names()`, "tuned" for a table fitted to the model, or a `Table` of one's own.
-        spacing: of the steps.
-        times: own times in the place of steps and spacing, strictly falling; the last is where the result lives.
-        end: "data", or "sigma-min" to stop at the least noise that was trained on.
-        guidance_scale: w of classifier-free guidance, or of autoguidance where there is a weaker model; 1 is none.
-        size: (height, width).
-        clip: keep every x̂0 within [-1, 1], the range of pictures; default: where pixels are diffused.
-        options: of the solver, such as (("eta", 0.5),).
-        guidance: what else guides.
-        dynamic_threshold: percentile of dynamic thresholding, such as 99.5, which then takes the place of `clip`.
-    """
-
-    steps: int | None = None
-    solver: str | Table | None = None
-    spacing: str | None = None
-    guidance_scale: float | None = None
-    size: tuple[int, int] | None = None
-    clip: bool | None = None
-    options: tuple[tuple[str, float | str], ...] = ()
-    times: Sequence[float] | np.ndarray | None = None
-    end: str = "data"
-    guidance: Guidance = NO_GUIDANCE
-    dynamic_threshold: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.times is not None:
-            object.__setattr__(self, "times", tuple(given_times(self.times).tolist()))
-        if self.dynamic_threshold is not None:
-            check_percentile(self.dynamic_threshold)
 
 
 class Model:
@@ -141,35 +89,8 @@ class Model:
         return None if self._autoencoder is None else self._autoencoder()
 
     def table(self, request: Request) -> Table:
-        """The solver's table for a request, with the model's defaults filled in."""
-        if isinstance(request.solver, Table):
-            own = (request.steps, request.spacing, request.times, request.options, request.end)
-            if own != (None, None, None, (), "data"):
-                raise InputError("a table has its own steps, spacing, times, end and options; leave them out")
-            return _sampling(request.solver)
-        default = self.spec.sampling
-        solver = default.solver if request.solver is None else request.solver
-        steps = default.steps if request.steps is None and request.times is None else request.steps
-        if solver == TUNED:
-            return self._tuned_table(request, steps)
-        spacing = request.spacing
-        if spacing is None and solver == default.solver and request.times is None:
-            spacing = default.spacing
-        schedule, options = self.diffusion.schedule, dict(request.options)
-        return _sampling(get(solver, schedule, steps, spacing, request.times, request.end, **options))
-
-    def _tuned_table(self, request: Request, steps: int | None) -> Table:
-        if request.spacing is not None or request.times is not None or request.options or request.end != "data":
-            raise InputError(
-                "a tuned table has its own times and no options; leave spacing, times, end and options out"
-            )
-        if not isinstance(steps, int) or steps not in self.tuned:
-            known = ", ".join(map(str, sorted(self.tuned))) or "no number of"
-            raise InputError(
-                f"model {self.spec.name!r} has tables tuned for {known} steps, not for {steps}. Choose one of them, or "
-                f"fit another with: sfumato tune MODEL --steps {steps}"
-            )
-        return self.tuned[steps].table
+        """The solver's table for a request, see `tables.table_for`."""
+        return table_for(request, self.spec, self.diffusion.schedule, self.tuned)
 
     def ask(
         self,
@@ -178,78 +99,14 @@ class Model:
         prompt: Prompt = None,
         guidance: Guidance = NO_GUIDANCE,
     ) -> Asked:
-        """What is asked for, a picture for each seed; what is not given is drawn as in the training data.
-
-        Raises `InputError` for a label that is not there or that the classifier cannot guide towards, for a label where
-        texts are read, and for a prompt where they are not.
-        """
+        """What is asked for, a picture for each seed, see `asking.ask`. Raises `InputError` too where weaker model or
+        classifier do not fit."""
         guidance.check_fits(self)
-        labels, text = self.label_set(guidance), self.spec.text
-        if text is None and prompt is not None:
-            what = f"labels: {', '.join(labels.kinds)}" if labels.kinds else "no condition"
-            raise InputError(f"model {self.spec.name!r} reads no prompts; it was trained with {what}")
-        if text is not None and label is not None and not labels.kinds:
-            raise InputError(f"model {self.spec.name!r} has no labels; say it in a prompt")
-        rows = labels.check(label, len(seeds)) if isinstance(label, np.ndarray) else labels.rows(label, seeds)
-        guidance.check_labels(rows)
-        if text is None:
-            return Asked(rows)
-        return Asked(rows, text.drawn(seeds) if prompt is None else one_each(prompt, len(seeds)))
+        return ask(self.spec, seeds, label, prompt, guidance)
 
     def guidance_scale(self, request: Request, asked: Asked) -> float:
-        """w for a request and what is asked for: its own, or the model's default; 1 where nothing is to be guided by.
-
-        Raises `InputError` when guidance was asked for but there is nothing to be guided by, or the model cannot do
-        without a label or a text.
-        """
-        given, guidance = request.guidance_scale, request.guidance
-        if guidance.weak is not None:
-            if given is None:  # the model's default is of classifier-free guidance
-                raise InputError("a weaker model needs a guidance_scale to go with it, such as 2")
-            return float(given)
-        scale = float(self.spec.sampling.guidance_scale if given is None else given)
-        idle = bool(self.idle(asked, guidance).all())
-        what = "label" if self.spec.text is None else "prompt"
-        if guidance.negative is not None and given is None and scale == 1:
-            raise InputError(f"a negative {what} does nothing at guidance scale 1; give a guidance_scale, such as 2")
-        if scale == 1 or (idle and given is None and guidance.negative is None):
-            return 1.0
-        if idle and guidance.negative is None:
-            raise InputError(f"guidance scale {scale:g} needs a {what} to be guided by; there is none")
-        if idle:
-            raise InputError(
-                f"guidance scale {scale:g} needs a {what} other than the negative one, {guidance.negative}"
-            )
-        away = self._negative(asked, guidance)
-        empty = bool((away.rows == NO_LABEL).any()) or "" in away.texts
-        dropout = self.spec.labels.dropout if self.spec.text is None else self.spec.text.dropout
-        if dropout == 0 and empty:
-            raise InputError(
-                f"guidance needs a model trained with {what} dropout; this one was not. Use guidance_scale=1, or a "
-                f"negative {what}{'' if self.spec.text else ' of every kind'}."
-            )
-        return scale
-
-    def _negative(self, asked: Asked, guidance: Guidance) -> Asked:
-        """What classifier-free guidance goes away from: the negative label or prompt, or none."""
-        if self.spec.text is not None:
-            text = guidance.negative or ""
-            text = (text if isinstance(text, str) else ", ".join(text)).strip()
-            return replace(asked, texts=(text,) * len(asked))
-        labels = self.spec.labels
-        row = [NO_LABEL] * len(labels.kinds) if guidance.negative is None else labels.resolve(guidance.negative)
-        return replace(asked, rows=np.tile(np.asarray(row, np.int64), (len(asked), 1)))
-
-    def idle(self, asked: Asked, guidance: Guidance) -> np.ndarray:
-        """(N,) whether a picture has nothing to be guided by: what it is asked for is what guidance goes away from."""
-        if guidance.weak is not None:
-            return np.zeros(len(asked), bool)
-        away = self._negative(asked, guidance)
-        if self.spec.text is not None:
-            return np.array(
-                [text.strip() == other.strip() for text, other in zip(asked.texts, away.texts, strict=True)]
-            )
-        return (asked.rows[:, : len(self.spec.labels.kinds)] == away.rows).all(1)
+        """w for a request and what is asked for, see `asking.guidance_scale`."""
+        return guidance_scale(self.spec, request, asked)
 
     @torch.no_grad()
     def condition(self, asked: Asked, tell: bool = False) -> Condition:
@@ -306,7 +163,7 @@ class Model:
             told = weak.condition(asked)
             guided = autoguidance(plain, lambda x, t: weak.denoised(x, t, told), guidance_scale, guidance.rescale)
         else:
-            negative = self.condition(self._negative(asked, guidance))
+            negative = self.condition(away(self.spec, asked, guidance))
             guided = classifier_free(
                 self.denoised, condition, negative, guidance_scale, guidance.rescale, guidance.together
             )
@@ -315,6 +172,11 @@ class Model:
             guided = classifier_guidance(guided, belief, guidance.s, self.diffusion.schedule)
         if guidance.interval is not None:
             guided = within(guided, plain, *guidance.interval)
+        if self._autoencoder is not None and (clip or dynamic_threshold is not None):
+            raise InputError(
+                f"model {self.spec.name!r} diffuses latents, which may lie outside [-1, 1]; leave clip and "
+                "dynamic_threshold out"
+            )
         if dynamic_threshold is not None:
             return dynamically_thresholded(guided, dynamic_threshold)
         clip = self._autoencoder is None if clip is None else clip
@@ -357,11 +219,6 @@ class Model:
                 )
         return to_uint8(x)
 
-    def label_set(self, guidance: Guidance = NO_GUIDANCE) -> LabelSet:
-        """What can be asked for: the model's labels, or, where it has none, those of the classifier that guides it."""
-        own = self.spec.labels
-        return own if own.kinds or guidance.classifier is None else guidance.classifier.spec.labels
-
     def trajectory(
         self,
         seeds: Sequence[int],
@@ -370,28 +227,9 @@ class Model:
         prompt: Prompt = None,
     ) -> Iterator[Step]:
         """Every step of sampling a batch, x in the network's range."""
-        request = request or Request()
-        asked = self.ask(seeds, label, prompt, request.guidance)
-        yield from self._walk(seeds, asked, request, self.guidance_scale(request, asked))
-
-    def _note_scale(self, request: Request, scale: float) -> None:
-        """Say it when a tuned table is used at another guidance scale than it was fitted for."""
-        table = self.table(request)
-        fitted = next((tuned.guidance_scale for tuned in self.tuned.values() if tuned.table is table), scale)
-        if fitted != scale:
-            log.warning(
-                "the table tuned for %d steps was fitted at guidance scale %g, not %g: expect less of it",
-                table.steps,
-                fitted,
-                scale,
-            )
-
-    def _walk(self, seeds: Sequence[int], asked: Asked, request: Request, scale: float) -> Iterator[Step]:
-        table = self.table(request)
-        denoise = self.denoiser(
-            asked, scale, request.clip, guidance=request.guidance, dynamic_threshold=request.dynamic_threshold
-        )
-        yield from steps(denoise, self.start(seeds, request.size, float(table.times[0])), table, seeds)
+        order = Order.of(self, request or Request(), len(seeds), seeds, label, prompt)
+        table = self.table(order.request)
+        yield from steps(order.denoiser(), order.start(table), table, seeds)
 
     def sample(
         self,
@@ -475,27 +313,9 @@ class Model:
         progress: Callable[[int], None] | None = None,
     ) -> Images:
         """`sample` for a `Request`. `progress` is called with the number of pictures done after each batch."""
-        if batch < 1:
-            raise InputError(f"batch must be at least 1, not {batch}")
-        seeds = seeds_from(n, seed)
-        asked = self.ask(seeds, label, prompt, request.guidance)
-        scale = self.guidance_scale(request, asked)  # of all pictures together: how they are batched changes nothing
-        self._note_scale(request, scale)
-        parts = []
-        for first in range(0, n, batch):
-            part = slice(first, first + batch)
-            *_, last = self._walk(seeds[part], asked[part], request, scale)
-            parts.append(self.pictures(last.x))
-            if progress:
-                progress(min(first + batch, n))
-        return Images(np.concatenate(parts), provenance(self, request, seeds, asked, scale))
-
-
-def _sampling(table: Table) -> Table:
-    """The table, if it leads from noise to data."""
-    if table.times[0] <= table.times[-1]:
-        raise InputError(f"table {table.name!r} leads from data to noise; sampling goes the other way")
-    return table
+        order, table = Order.of(self, request, n, seed, label, prompt), self.table(request)
+        note_scale(table, self.tuned, order.scale)
+        return Images(order.made(table, batch=batch, progress=progress), order.provenance())
 
 
 def load(

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato._version import __version__
 from sfumato.generation.asked import Asked
+from sfumato.generation.asking import idle, label_set
 from sfumato.models.tuned import TUNED
 from sfumato.solvers import Table
 
 if TYPE_CHECKING:
-    from sfumato.generation.model import Model, Request
+    from sfumato.generation.model import Model
+    from sfumato.generation.request import Request
 
 __all__ = ["MARK", "of_task", "provenance"]
 
@@ -52,7 +54,7 @@ def provenance(
         facts["dynamic_threshold"] = request.dynamic_threshold
     if model.spec.text is not None:
         facts.pop("negative", None)
-    labels, unguided = model.label_set(request.guidance), model.idle(asked, request.guidance)
+    labels, unguided = label_set(model.spec, request.guidance), idle(model.spec, asked, request.guidance)
     texts = []
     for seed, row, alone in zip(seeds, asked.rows, unguided, strict=True):
         own: dict[str, Any] = {"seed": seed, "guidance_scale": 1.0 if alone else scale}

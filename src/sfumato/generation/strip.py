@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sfumato.generation.model import Label, Model, Prompt, Request
+from sfumato.generation.model import Model
+from sfumato.generation.request import Label, Prompt, Request
 from sfumato.images import Images
 
 __all__ = ["steps_strip"]

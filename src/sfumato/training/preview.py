@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sfumato.generation.model import MARK, Model
+from sfumato.generation.model import Model
+from sfumato.generation.provenance import MARK
 from sfumato.images import save_png
 from sfumato.models.spec import ModelSpec
 from sfumato.networks.unet import UNet

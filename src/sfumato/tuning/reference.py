@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import InputError
-from sfumato.generation.model import Model, Request
+from sfumato.generation.model import Model
+from sfumato.generation.request import Request
 from sfumato.solvers import Denoiser, get, steps
 
 __all__ = ["FINE_STEPS", "Reference", "reference_of"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from factory import text_model
-from sfumato.cli.sample import size_from
-from sfumato.generation.model import Request
+from sfumato.cli.sampling import size_from
+from sfumato.generation.request import Request
 from sfumato.generation.tasks import batch
 from sfumato.generation.tasks.jobs import read_jobs
 from sfumato.generation.tasks.manifest import Manifest

@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from factory import model, text_model
-from sfumato.cli.sample import size_from
+from sfumato.cli.sampling import size_from
 from sfumato.errors import DivergedError, InputError
 from sfumato.files import sha256_of
-from sfumato.generation.model import Model, Request
+from sfumato.generation.model import Model
+from sfumato.generation.request import Request
 from sfumato.generation.tasks import batch as module
 from sfumato.generation.tasks.batch import make_batch
 from sfumato.generation.tasks.jobs import read_jobs
@@ -36,10 +37,10 @@ blue apple,,3,3,,,,,
 """
 
 
-def made(m, rows, out, name="rows.csv", **how):
+def made(m, rows, out, name="rows.csv", request=None, **how):
     path = out.parent / name
     path.write_text(rows)
-    return make_batch(m, lambda: read_jobs(path, how.pop("request", Request()), 0, size_from), out, **how)
+    return make_batch(m, lambda: read_jobs(path, request or Request(), 0, size_from), out, **how)
 
 
 def lines(out):
@@ -286,6 +287,17 @@ def test_what_cannot_work_is_told_before_the_first_picture(tmp_path, m, rows, me
     with pytest.raises(InputError, match=message):
         made(m, rows, tmp_path / "o")
     assert not (tmp_path / "o").exists()
+
+
+def test_a_guidance_scale_for_all_rows_leaves_alone_those_with_nothing_to_be_guided_by(tmp_path):
+    rows = "prompt,seed,solver,steps\n,1,ddim,3\nred cat,1,ddim,3\n"
+    report = made(READER, rows, tmp_path / "o", request=Request(guidance_scale=3.0))
+    assert report.made == 2
+    assert [line["guidance_scale"] for line in lines(tmp_path / "o")] == [1.0, 3.0]
+    found = pictures(tmp_path / "o")
+    for file, prompt, scale in (("000000.png", "", 1.0), ("000001.png", "red cat", 3.0)):
+        alone = READER.sample(1, prompt=prompt, seed=1, solver="ddim", steps=3, guidance_scale=scale)[0].astype(int)
+        assert np.abs(found[file] - alone).max() <= 1
 
 
 def test_bad_batches(tmp_path):

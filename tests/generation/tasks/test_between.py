@@ -9,7 +9,7 @@ import torch
 from factory import model, text_model
 from sfumato.errors import InputError
 from sfumato.generation.guidance import Guidance
-from sfumato.generation.model import Request
+from sfumato.generation.request import Request
 from sfumato.generation.tasks.between import between_prompts, between_seeds, mixed
 from sfumato.networks.condition import Condition
 from sfumato.solvers.inversion import slerp

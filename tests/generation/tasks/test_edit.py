@@ -12,7 +12,7 @@ from factory import NETWORK, model, text_model
 from sfumato import solvers
 from sfumato.diffusion.config import ScheduleConfig
 from sfumato.errors import InputError
-from sfumato.generation.model import Request
+from sfumato.generation.request import Request
 from sfumato.generation.tasks.edit import edit
 from sfumato.generation.tasks.times import begun
 from sfumato.seeds import Stream, noise

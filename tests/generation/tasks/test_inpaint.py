@@ -12,7 +12,7 @@ import torch
 from factory import NETWORK, model, text_model
 from sfumato import solvers
 from sfumato.errors import InputError
-from sfumato.generation.model import Request
+from sfumato.generation.request import Request
 from sfumato.generation.tasks.inpaint import inpaint
 from sfumato.generation.tasks.mask import enlarged, pasted, reduced
 from sfumato.generation.tasks.times import Resampling

@@ -5,10 +5,10 @@ import tracemalloc
 
 import pytest
 
-from sfumato.cli.sample import size_from
+from sfumato.cli.sampling import size_from
 from sfumato.errors import InputError
 from sfumato.generation.guidance import Guidance
-from sfumato.generation.model import Request
+from sfumato.generation.request import Request
 from sfumato.generation.tasks.jobs import read_jobs
 
 

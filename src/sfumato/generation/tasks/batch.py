@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -19,8 +19,10 @@ from sfumato.conditioning.prompt import parse_prompt
 from sfumato.errors import InputError, SfumatoError
 from sfumato.files import check_writable, sha256_of
 from sfumato.generation.asked import Asked
-from sfumato.generation.model import Model, Request
+from sfumato.generation.asking import idle, label_set
+from sfumato.generation.model import Model
 from sfumato.generation.provenance import of_task
+from sfumato.generation.request import Request
 from sfumato.generation.tasks.jobs import Job
 from sfumato.generation.tasks.manifest import Manifest
 from sfumato.images import Images, save_png
@@ -45,6 +47,7 @@ class Item:
 
     job: Job
     k: int
+    request: Request
     asked: Asked  # of this one
     key: str  # of all that it follows from
 
@@ -93,7 +96,7 @@ def make_batch(
             if manifest.proves(item.file, item.key):
                 report.skipped += 1
             else:
-                groups.setdefault(item.job.request, []).append(item)
+                groups.setdefault(item.request, []).append(item)
         for group in groups.values():
             for first in range(0, len(group), batch):
                 for item, images, seconds in _attempted(model, group[first : first + batch], report):
@@ -136,6 +139,8 @@ class _Items:
             if model.spec.text is not None:
                 parse_prompt(job.prompt or "")
             asked = model.ask(job.seeds, job.label, job.prompt, request.guidance)
+            if not job.own_scale and idle(model.spec, asked, request.guidance).all():
+                request = replace(request, guidance_scale=None)  # one for all rows is for those that have a use for it
             settings = f"{self.settings(request)} {model.guidance_scale(request, asked)!r}"
         except InputError as error:
             raise InputError(f"{job.where}: {error}") from error
@@ -143,7 +148,7 @@ class _Items:
         for k, seed in enumerate(job.seeds):
             one = asked[k : k + 1]
             facts = json.dumps([settings, seed, one.rows.tolist(), one.texts])
-            items.append(Item(job, k, one, hashlib.sha256(facts.encode()).hexdigest()[:32]))
+            items.append(Item(job, k, request, one, hashlib.sha256(facts.encode()).hexdigest()[:32]))
         return items
 
     def _settings(self, request: Request) -> str:
@@ -176,9 +181,10 @@ def _attempted(model: Model, items: list[Item], report: Report) -> Iterator[tupl
 
 
 def _made(model: Model, items: list[Item]) -> Images:
-    labels = model.label_set(items[0].job.request.guidance)
+    request = items[0].request
+    labels = label_set(model.spec, request.guidance)
     return model.make(
-        items[0].job.request,
+        request,
         len(items),
         seed=[item.job.seeds[item.k] for item in items],
         label=np.concatenate([item.asked.rows for item in items]) if labels.kinds else None,
@@ -197,7 +203,7 @@ def _save(item: Item, images: Images, seconds: float, manifest: Manifest) -> Non
         "line": item.job.line,
         "prompt": item.job.prompt,
         "label": told.get("label"),
-        "negative": item.job.request.guidance.negative,
+        "negative": item.request.guidance.negative,
         "seed": told["seed"],
         "solver": solver["name"] if isinstance(solver, dict) else solver,
         "steps": told.get("steps", solver["steps"] if isinstance(solver, dict) else None),

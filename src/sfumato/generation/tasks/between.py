@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import InputError
-from sfumato.generation.model import Label, Model, Prompt, Request
-from sfumato.generation.tasks.order import Order, Progress
+from sfumato.generation.model import Model
+from sfumato.generation.order import Order, Progress
+from sfumato.generation.request import Label, Prompt, Request
 from sfumato.images import Images
 from sfumato.networks.condition import Condition
 from sfumato.solvers.inversion import slerp
@@ -44,7 +45,7 @@ def between_prompts(
     if request.guidance.weak is not None:
         raise InputError("between two prompts there is no autoguidance; leave the weaker model out")
     said = a if a.strip() else b
-    order = Order.of(model, request, n, [seed] * n, None, [a, *[said] * (n - 2), b])
+    order = Order.for_task(model, request, n, [seed] * n, None, [a, *[said] * (n - 2), b])
     ends = model.condition(replace(order.asked[:2], texts=(a, b)), tell=True)
     table, size = model.table(request), request.size
     t = float(table.times[0])
@@ -82,7 +83,7 @@ def between_seeds(
     table, size = model.table(request), request.size
     if table.stochastic:
         raise InputError(f"solver {table.name!r} draws noise of each seed on its way; take another, such as ddim")
-    order = Order.of(model, request, n, [a] * (n - 1) + [b], label, prompt)
+    order = Order.for_task(model, request, n, [a] * (n - 1) + [b], label, prompt)
     noise = model.start([a, b], size, float(table.times[0]))
 
     def begin(part: slice) -> Tensor:

@@ -9,8 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from sfumato.errors import InputError
-from sfumato.generation.model import Label, Model, Prompt, Request
-from sfumato.generation.tasks.order import Order, Progress
+from sfumato.generation.model import Model
+from sfumato.generation.order import Order, Progress
+from sfumato.generation.request import Label, Prompt, Request
 from sfumato.generation.tasks.times import begun
 from sfumato.images import Images
 from sfumato.seeds import Stream, noise
@@ -50,7 +51,7 @@ def edit(
             `Model.sample` does.
     """
     request = begun(model, sized(request or Request(), picture), strength)
-    order = Order.of(model, request, n, seed, label, prompt)
+    order = Order.for_task(model, request, n, seed, label, prompt)
     table, x0 = model.table(request), model.encoded(picture[None])
     t = float(table.times[0])
 

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import InputError
-from sfumato.generation.model import Label, Model, Prompt, Request
+from sfumato.generation.model import Model
+from sfumato.generation.order import Order, Progress
+from sfumato.generation.request import Label, Prompt, Request
 from sfumato.generation.tasks.edit import noised, sized
 from sfumato.generation.tasks.mask import check_mask, pasted, reduced
-from sfumato.generation.tasks.order import Order, Progress
 from sfumato.generation.tasks.times import NO_RESAMPLING, Resampling, begun, table_of
 from sfumato.guidance.known import held
 from sfumato.images import Images
@@ -60,7 +61,7 @@ def inpaint(
     new = check_mask(mask, picture)
     pasted(picture[None], picture, new, feather)  # a wrong feather shows before the work
     request = begun(model, sized(request or Request(), picture), strength)
-    order = Order.of(model, request, n, seed, label, prompt)
+    order = Order.for_task(model, request, n, seed, label, prompt)
     table, x0 = table_of(model, request, resampling), model.encoded(picture[None])
     latent = torch.from_numpy(reduced(new, len(picture) // x0.shape[2])).to(model.device)[None, None]
     t, size = float(table.times[0]), request.size

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.errors import InputError, nearest
-from sfumato.generation.model import Request, seeds_from
+from sfumato.generation.request import Request, seeds_from
 from sfumato.images import shown
 
 __all__ = ["COLUMNS", "Job", "read_jobs"]
@@ -35,6 +35,7 @@ class Job:
         seeds: of its pictures.
         prompt, label: what they show.
         request: how they are made.
+        own_scale: whether the row itself says the guidance scale.
     """
 
     where: str
@@ -44,6 +45,7 @@ class Job:
     prompt: str | None
     label: str | None
     request: Request
+    own_scale: bool = False
 
     def file(self, k: int) -> str:
         """Name of the file of picture k: NAME.png, or NAME-k.png of several."""
@@ -105,7 +107,8 @@ def _job(where: str, line: int, row: Mapping[str, Any], index: int, request: Req
     if "negative" in given:
         changes["guidance"] = replace(request.guidance, negative=given["negative"])
     name = given.get("name", f"{index:06d}")
-    return Job(where, line, _file_name(name), seeds, prompt, label, replace(request, **changes))
+    request = replace(request, **changes)
+    return Job(where, line, _file_name(name), seeds, prompt, label, request, "guidance_scale" in given)
 
 
 def _optional(row: Mapping[str, Any], name: str, read: Callable[[Any, str], Any]) -> Any:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from sfumato.errors import InputError
-from sfumato.generation.model import Model, Request
+from sfumato.generation.model import Model
+from sfumato.generation.request import Request
 from sfumato.models.tuned import TUNED
 from sfumato.solvers import Table
 from sfumato.solvers.resampling import repaint
