@@ -85,7 +85,7 @@ def test_tasks_are_guided_and_save_memory_as_samples_are(verb, model, photo, mas
     saving = ("--dtype", "float16", "--offload", "disk", "--one-at-a-time", "--most-scores", 1000)
     shared = (verb, model, *on, "--steps", 5, "--guidance", 3)
     ways = {"plain": (), "saving": saving, "interval": ("--guidance-interval", 0.1, 0.5)}
-    made = {}
+    made, facts = {}, {}
     for way, words in ways.items():
         assert run(*shared, *words, "--out", tmp_path / way) == 0
         (path,) = sorted((tmp_path / way).glob("0*.png"))

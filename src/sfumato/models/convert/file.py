@@ -12,16 +12,15 @@ from sfumato.conditioning.frozen import frozen_spec
 from sfumato.diffusion.config import ScheduleConfig, ScheduleName
 from sfumato.diffusion.prediction import Prediction
 from sfumato.errors import InputError
+from sfumato.models.convert.autoencoder import SCALE, autoencoder_from_compvis
 from sfumato.models.convert.checkpoint import read_checkpoint
 from sfumato.models.convert.converted import TEXT_DROPOUT, Converted, class_labels, defaults_for
 from sfumato.models.convert.schedule import schedule_from_betas
 from sfumato.models.convert.single_file import split
 from sfumato.models.convert.text_encoder import clip_from_tensors
 from sfumato.models.convert.unet_openai import unet_from_openai
-from sfumato.models.import_autoencoder import SCALE, autoencoder_from_compvis
 from sfumato.models.parts import Parts
 from sfumato.models.spec import ModelSpec
-from sfumato.networks.autoencoder import Autoencoder
 
 __all__ = ["Told", "from_file"]
 
@@ -85,7 +84,6 @@ def _stable_diffusion(tensors: Mapping[str, Tensor], work: Path, told: Told, nam
     network, state = unet_from_openai(found.unet, heads=heads, head_channels=told.head_channels, steps=schedule.steps)
     scale = SCALE if found.scale is None else found.scale
     autoencoder, autoencoder_state = autoencoder_from_compvis(found.autoencoder, scale)
-    Autoencoder.from_tensors(autoencoder, autoencoder_state)  # all shapes fit, every number is finite
     length = clip_from_tensors(found.text, told.tokenizer, work)
     spec = ModelSpec(
         name=name,

@@ -9,15 +9,14 @@ from typing import Any
 
 from sfumato.conditioning.frozen import frozen_spec
 from sfumato.errors import InputError
+from sfumato.models.convert.autoencoder import autoencoder_from_diffusers
 from sfumato.models.convert.checkpoint import read_component, read_json
 from sfumato.models.convert.converted import TEXT_DROPOUT, Converted, class_labels, defaults_for
 from sfumato.models.convert.schedule import schedule_from_diffusers
 from sfumato.models.convert.text_encoder import clip_from_folder
 from sfumato.models.convert.unet_diffusers import unet_from_diffusers
-from sfumato.models.import_autoencoder import autoencoder_from_diffusers
 from sfumato.models.parts import Parts
 from sfumato.models.spec import ModelSpec
-from sfumato.networks.autoencoder import Autoencoder
 
 __all__ = ["STEM", "from_pipeline"]
 
@@ -58,7 +57,6 @@ def from_pipeline(
         vae_facts = _json(vae / "config.json")
         with _naming(vae):
             autoencoder, state = autoencoder_from_diffusers(read_component(vae, STEM, allow_pickle), vae_facts)
-            Autoencoder.from_tensors(autoencoder, state)  # all shapes fit, every number is finite
         parts = Parts(state)
     if network.context:
         length = clip_from_folder(folder / "text_encoder", folder / "tokenizer", work, allow_pickle)

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from sfumato.errors import InputError
 from sfumato.files import replace_folder
+from sfumato.models.convert.autoencoder import autoencoder_to_diffusers
 from sfumato.models.convert.pipeline import STEM
 from sfumato.models.convert.schedule import schedule_to_diffusers
 from sfumato.models.convert.step_index import told_the_index
 from sfumato.models.convert.unet_diffusers import unet_to_diffusers
 from sfumato.models.folder import write_tensors
-from sfumato.models.import_autoencoder import autoencoder_to_diffusers
 from sfumato.models.parts import ENCODER_FILES, Parts
 from sfumato.models.spec import ModelSpec
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from sfumato.errors import InputError
+from sfumato.models.convert.diffusers_attention import attention, new_names
 from sfumato.models.convert.diffusers_config import config_from_diffusers, config_to_diffusers
 from sfumato.models.convert.parts import Names, Part, shapes, table_lenses, unet_rules
-from sfumato.models.convert.rules import Rule, layer, layers, matrix, read, spare_row, write
+from sfumato.models.convert.rules import read, spare_row, write
 from sfumato.networks.config import UNetConfig
 
 __all__ = ["unet_from_diffusers", "unet_to_diffusers"]
-
-# attention as diffusers named it before 0.12, still in most stored UNet2DModels
-OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-OLD_NAME = re.compile(rf"(.*\.attentions\.\d+)\.({'|'.join(OLD)})\.(weight|bias)")
 
 
 def _place(config: UNetConfig, part: Part) -> str:
@@ -28,14 +23,6 @@ def _place(config: UNetConfig, part: Part) -> str:
         inside = "" if config.resample == "residual" else ".conv"
         return f"{where}.{part.way}samplers.0{inside}"
     return f"{where}.{'resnets' if part.kind == 'block' else 'attentions'}.{part.number}"
-
-
-def _attention(ours: str, theirs: str, heads: int) -> list[Rule]:
-    return [
-        *layers(ours, theirs, {"norm": "group_norm"}),
-        *layer(f"{ours}.qkv", [f"{theirs}.to_{c}" for c in "qkv"], matrix()),
-        *layer(f"{ours}.out", f"{theirs}.to_out.0", matrix()),
-    ]
 
 
 NAMES = Names(
@@ -53,7 +40,7 @@ NAMES = Names(
         "skip": "conv_shortcut",
     },
     place=_place,
-    attention=_attention,
+    attention=lambda ours, theirs, heads: attention(ours, theirs),
 )
 
 
@@ -77,7 +64,8 @@ def unet_from_diffusers(
     """
     shape = config_from_diffusers(config, steps)
     rules = unet_rules(shape, NAMES, labels=(spare_row(),))
-    return shape, read(rules, _new_names(tensors), shapes(shape), f"diffusers' {config['_class_name']}")
+    what = f"diffusers' {config['_class_name']}"
+    return shape, read(rules, new_names(tensors, what), shapes(shape), what)
 
 
 def unet_to_diffusers(
@@ -100,14 +88,3 @@ def unet_to_diffusers(
     if config.labels:
         result["num_class_embeds"] = config.labels[0] + (not lenses)
     return result, write(unet_rules(config, NAMES, linear=linear, labels=lenses), tensors, "our U-Net")
-
-
-def _new_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    result = {}
-    for name, value in tensors.items():
-        old = OLD_NAME.fullmatch(name)
-        new = f"{old[1]}.{OLD[old[2]]}.{old[3]}" if old else name
-        if new in result:
-            raise InputError(f"diffusers' U-Net: {new} is there twice, by its old and by its new name")
-        result[new] = value
-    return result

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sfumato.errors import InputError
-from sfumato.models.import_autoencoder import (
+from sfumato.models.convert.autoencoder import (
     autoencoder_from_compvis,
     autoencoder_from_diffusers,
     autoencoder_to_diffusers,
@@ -169,9 +169,10 @@ def test_old_names_of_attention():
 
 def test_the_defaults_are_stable_diffusion_1():
     with torch.device("meta"):
-        tensors = AutoencoderKL(**{k: v for k, v in SD1.items() if not k.startswith("_")}).state_dict()
-        shape, ours = autoencoder_from_diffusers(tensors, SD1)
+        net = AutoencoderKL(**{k: v for k, v in SD1.items() if not k.startswith("_")})
         expected = Autoencoder(AutoencoderConfig()).state_dict()
+    tensors = {name: torch.zeros(value.shape) for name, value in net.state_dict().items()}
+    shape, ours = autoencoder_from_diffusers(tensors, SD1)
     assert shape == AutoencoderConfig(latent_scale=(0.18215,))
     assert Autoencoder(replace(shape, channels=8)).factor == 8
     assert {name: value.shape for name, value in ours.items()} == {n: v.shape for n, v in expected.items()}
@@ -291,8 +292,10 @@ def test_missing_and_unknown_tensors_are_told():
     with pytest.raises(InputError, match=r"no place for encoder.surprise \(0 tensors missing, 1 too many\)"):
         autoencoder_from_diffusers({**tensors, "encoder.surprise": torch.zeros(1)}, SMALL)
     name = "encoder.mid_block.attentions.0.to_k.weight"
-    with pytest.raises(InputError, match="differ in shape"):
+    with pytest.raises(InputError, match=f"{name} has the shape"):
         autoencoder_from_diffusers({**tensors, name: tensors[name][:3]}, SMALL)
+    with pytest.raises(InputError, match=f"{name} holds NaN"):
+        autoencoder_from_diffusers({**tensors, name: tensors[name] / 0}, SMALL)
     shape, ours = autoencoder_from_diffusers(tensors, SMALL)
     with pytest.raises(InputError, match="no place for surprise"):
         autoencoder_to_diffusers(shape, {**ours, "surprise": torch.zeros(1)})
