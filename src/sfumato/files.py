@@ -12,7 +12,16 @@ from pathlib import Path
 
 from sfumato.errors import InputError
 
-__all__ = ["atomic_path", "check_writable", "replace_folder", "sha256_of", "sync_folder", "write_bytes", "write_text"]
+__all__ = [
+    "atomic_path",
+    "cache_folder",
+    "check_writable",
+    "replace_folder",
+    "sha256_of",
+    "sync_folder",
+    "write_bytes",
+    "write_text",
+]
 
 
 @contextlib.contextmanager
@@ -36,6 +45,16 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cache_folder(cache: Path | None = None) -> Path:
+    """`cache` if given, else $SFUMATO_CACHE, $XDG_CACHE_HOME/sfumato or ~/.cache/sfumato. It need not exist."""
+    if cache is not None:
+        return Path(cache)
+    if own := os.environ.get("SFUMATO_CACHE"):
+        return Path(own).expanduser()
+    general = os.environ.get("XDG_CACHE_HOME")
+    return (Path(general) if general else Path.home() / ".cache") / "sfumato"
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:

@@ -81,8 +81,8 @@ class Get:
 
     def run(self) -> None:
         """Fetch what is not in the cache yet, and print where it is."""
-        from sfumato.data.fetch import cache_folder
         from sfumato.data.sources import EMOJI, FETCHED
+        from sfumato.files import cache_folder
 
         name, _, part = self.name.partition("/")
         if self.size is not None and name != "emoji-large":

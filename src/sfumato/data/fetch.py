@@ -6,7 +6,6 @@ import hashlib
 import http.client
 import logging
 import math
-import os
 import shutil
 import subprocess
 import tarfile
@@ -22,10 +21,10 @@ import numpy as np
 from sfumato.data.dataset import Dataset
 from sfumato.data.pack import read_pack, write_pack
 from sfumato.errors import InputError, nearest
-from sfumato.files import check_writable
+from sfumato.files import cache_folder, check_writable
 from sfumato.images import shown
 
-__all__ = ["Known", "Reader", "Route", "cache_folder", "digest", "download", "kept", "obtain", "run_client", "unpack"]
+__all__ = ["Known", "Reader", "Route", "digest", "download", "kept", "obtain", "run_client", "unpack"]
 
 log = logging.getLogger(__name__)
 
@@ -88,16 +87,6 @@ def digest(images: np.ndarray, labels: np.ndarray) -> str:
     total = hashlib.sha256(np.ascontiguousarray(images).data)
     total.update(np.ascontiguousarray(labels, dtype=np.uint8).data)
     return total.hexdigest()
-
-
-def cache_folder(cache: Path | None = None) -> Path:
-    """`cache` if given, else $SFUMATO_CACHE, $XDG_CACHE_HOME/sfumato or ~/.cache/sfumato. It need not exist."""
-    if cache is not None:
-        return Path(cache)
-    if own := os.environ.get("SFUMATO_CACHE"):
-        return Path(own).expanduser()
-    general = os.environ.get("XDG_CACHE_HOME")
-    return (Path(general) if general else Path.home() / ".cache") / "sfumato"
 
 
 def obtain(

@@ -13,9 +13,10 @@ from sfumato.data.dataset import Dataset
 from sfumato.data.emoji import held_out
 from sfumato.data.emoji_join import CAPTIONS, FLUENT_3D, GROUPS, Concept, key, read_concepts
 from sfumato.data.emoji_parts import part
-from sfumato.data.fetch import cache_folder, kept
+from sfumato.data.fetch import kept
 from sfumato.data.pack import read_pack, write_pack
 from sfumato.errors import InputError
+from sfumato.files import cache_folder
 from sfumato.images import decode, fit, shown
 
 __all__ = ["COUNT", "LICENCE", "SIDE", "fluent_3d", "read_files"]
@@ -33,7 +34,7 @@ def fluent_3d(select: str | None = None, files: Path | None = None, cache: Path 
             out the same concept in the style `fluent`. Here that is a concept that is never seen; together with other
             styles (`emoji-large`) it is known from at least two of them.
         files: a folder with the archives of the two packages, under the names that `npm pack` gives them.
-        cache: where packs are kept; see `sfumato.data.fetch.cache_folder`.
+        cache: where packs are kept; see `sfumato.files.cache_folder`.
 
     Returns:
         A `Dataset` of 256x256 RGB pictures with the label kinds `group`, numbered as in `emoji`, and `style`

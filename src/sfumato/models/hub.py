@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from sfumato.data.fetch import cache_folder
 from sfumato.errors import InputError
+from sfumato.files import cache_folder
 from sfumato.models.convert.pipeline import from_pipeline
 from sfumato.models.folder import save_folder
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.networks.attend import attend
+from sfumato.networks.kernels.winograd import Conv2d
 
 __all__ = [
     "Attention",
@@ -43,9 +44,9 @@ def group_norm(channels: int, groups: int, eps: float = 1e-6) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(channels, groups), channels, eps=eps)
 
 
-def conv(channels_in: int, channels_out: int, size: int = 3, stride: int = 1, zero: bool = False) -> nn.Conv2d:
+def conv(channels_in: int, channels_out: int, size: int = 3, stride: int = 1, zero: bool = False) -> Conv2d:
     """Keeps the resolution at stride 1. Glorot-uniform weights, or zeros where a branch is to start silent."""
-    layer = nn.Conv2d(channels_in, channels_out, size, stride, padding=size // 2)
+    layer = Conv2d(channels_in, channels_out, size, stride, padding=size // 2)
     return _initialised(layer, zero)
 
 
