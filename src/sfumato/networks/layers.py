@@ -24,7 +24,7 @@ __all__ = [
     "sinusoidal",
 ]
 
-Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+Layer = TypeVar("Layer", Conv2d, nn.Linear)
 
 
 def sinusoidal(position: Tensor, features: int, kind: Literal["ddpm", "adm"] = "ddpm") -> Tensor:

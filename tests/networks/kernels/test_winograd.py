@@ -39,7 +39,7 @@ def test_convolution_and_both_gradients_are_those_of_float64(n, c, k, height, wi
     x, weight, bias = made(n, 8 * c, 8 * k, height, width, seed)
     ours = [t.clone().requires_grad_() for t in (x, weight, bias)]
     exact = [t.double().requires_grad_() for t in (x, weight, bias)]
-    found, expected = conv3x3(*ours), F.conv2d(*exact, padding=1)
+    found, expected = conv3x3(*ours), F.conv2d(exact[0], exact[1], exact[2], padding=1)
     check(found, expected)
     assert found.is_contiguous(memory_format=torch.channels_last)
     gradient = torch.randn(expected.shape, generator=torch.Generator().manual_seed(seed))
@@ -122,7 +122,7 @@ def test_the_layer_is_torchs_layer(size, monkeypatch):
     for layer in (ours, plain):
         y = layer(x)
         outputs.append(y.detach())
-        gradients.append(torch.autograd.grad(y.square().sum(), [layer.weight, layer.bias]))
+        gradients.append(torch.autograd.grad(y.square().sum(), list(layer.parameters())))
     check(outputs[0], outputs[1])
     for one, other in zip(*gradients, strict=True):
         check(one, other)

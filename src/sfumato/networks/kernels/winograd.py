@@ -24,8 +24,9 @@ class Conv2d(nn.Conv2d):
     make; all else by torch's convolution.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's own name)
         """(N, C, H, W) -> (N, K, H', W')."""
+        x = input
         plain = self.stride == (1, 1) and self.groups == 1 and self.dilation == (1, 1)
         if not plain or x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return super().forward(x)
