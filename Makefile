@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench evidence evidence-solvers evidence-sd15 evidence-memory docs clean
+.PHONY: demo test lint format bench evidence evidence-solvers evidence-sd15 evidence-memory evidence-prompts docs clean
 
 demo: $(VENV)/core
 	$(BIN)/sfumato demo --out demo
@@ -38,6 +38,9 @@ evidence-sd15: $(VENV)/test
 
 evidence-memory: $(VENV)/test
 	$(BIN)/python bench/memory.py
+
+evidence-prompts: $(VENV)/test
+	$(BIN)/python bench/prompts.py
 
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx -W -q docs docs/_build/html

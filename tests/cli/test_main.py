@@ -194,14 +194,17 @@ def test_evaluate_prints_the_number_and_how_it_was_made(tmp_path, capsys):
     assert facts["value"] > facts["floor"] > 0
 
 
+SHEETS = ("emoji", "emoji-steps", "fresh", "fresh-steps", "real", "prompts")
+
+
 def test_demo_makes_its_pictures(tmp_path, capsys):
     out = tmp_path / "demo"
     assert run("demo", "--out", out, "--pictures", 64, "--data", "emoji/flags") == 0
     names = {p.name for p in out.iterdir()}
-    assert {"fresh.png", "fresh-steps.png", "real.png", "run"} <= names
+    assert names == {*(f"{name}.png" for name in SHEETS), "run"}
     said = capsys.readouterr().out
     assert said.rstrip().endswith(f"All results: {out}")
-    assert ("emoji.png" in names) == ("shipped model in" in said)
+    assert "4. What the shipped text model makes of a row of prompts" in said
     assert run("demo", "--out", out, "--pictures", 32, "--data", "emoji/flags") == 0  # again, over the old one
     (out / "run" / "config.json").unlink()
     assert run("demo", "--out", out) == 2  # not over anything else

@@ -13,10 +13,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Demo"]
 
+PROMPTS = [
+    "red heart, fluent style",
+    "green heart",
+    "happy cat",
+    "fire engine",
+    "grinning face, noto style",
+    "umbrella, fluent-flat style",
+    "deciduous tree, noto-v1 style",
+    "pig face",
+]
+
 
 @dataclass(frozen=True)
 class Demo:
-    """Sample the shipped model, then train a small fresh one on real pictures and watch noise become picture."""
+    """Sample a shipped model, train a small fresh one on real pictures, watch noise become picture, draw prompts."""
 
     out: Path = Path("demo")
     """folder for everything; an earlier demo in it is replaced"""
@@ -28,7 +39,7 @@ class Demo:
     """side of its pictures"""
 
     def run(self) -> None:
-        """Three things, each in a picture."""
+        """Four things, each in a picture."""
         import shutil
         import time
 
@@ -40,7 +51,6 @@ class Demo:
         from sfumato.generation.provenance import MARK
         from sfumato.generation.strip import steps_strip
         from sfumato.images import Images, save_png
-        from sfumato.models.shipped import shipped_names
         from sfumato.networks.config import UNetConfig
         from sfumato.training import TrainConfig, train
 
@@ -49,13 +59,12 @@ class Demo:
         if run.exists() and not (run / "config.json").is_file():
             raise InputError(f"{run} exists and is no run of an earlier demo. Choose another --out.")
         shutil.rmtree(run, ignore_errors=True)
-        if "emoji" in shipped_names():
-            model = load("emoji")
-            started = time.perf_counter()
-            images = model.sample(64, seed=0)
-            print(f"1. 64 samples of the shipped model in {time.perf_counter() - started:.1f} s, 20 steps: emoji.png")
-            save_png(self.out / "emoji.png", images.grid(), MARK)
-            save_png(self.out / "emoji-steps.png", steps_strip(model, range(8)), MARK)
+        model = load("emoji")
+        started = time.perf_counter()
+        images = model.sample(64, seed=0)
+        print(f"1. 64 samples of the shipped model in {time.perf_counter() - started:.1f} s, 20 steps: emoji.png")
+        save_png(self.out / "emoji.png", images.grid(), MARK)
+        save_png(self.out / "emoji-steps.png", steps_strip(model, range(8)), MARK)
 
         print(f"2. Training a fresh model on {self.data} at {self.size}x{self.size}, {self.pictures:,} pictures:")
         started = time.perf_counter()
@@ -87,6 +96,10 @@ class Demo:
         save_png(self.out / "real.png", _larger(Images(some).grid()))
         save_png(self.out / "fresh-steps.png", _larger(steps_strip(fresh, range(8), columns=3)), MARK)
         print("3. Noise, halfway and end of eight of them side by side: fresh-steps.png (the real ones: real.png)")
+
+        row = load("emoji-text").sample(prompt=PROMPTS, seed=0)
+        save_png(self.out / "prompts.png", _larger(row.grid(columns=len(PROMPTS))), MARK)
+        print(f"4. What the shipped text model makes of a row of prompts: prompts.png\n   {', '.join(PROMPTS)}")
         print(f"All results: {self.out.resolve()}")
 
 

@@ -15,7 +15,7 @@ class Evaluate:
     """Measure FD-EffNetLite0 between a model's samples and real pictures, beside real against real."""
 
     model: Positional[str]
-    """a shipped name (emoji), a model folder, or the folder of a run"""
+    """a shipped name (emoji, emoji-text), a model folder, or the folder of a run"""
     data: str
     """the real pictures: a name, a packed file or a folder"""
     n: int | None = None
