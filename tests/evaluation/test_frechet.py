@@ -1,6 +1,9 @@
+import logging
+
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
 
 from sfumato.errors import InputError
 from sfumato.evaluation.frechet import frechet_distance, moments
@@ -35,6 +38,42 @@ def test_nothing_apart_from_itself_even_when_singular():
     few = np.random.default_rng(3).standard_normal((10, 40))
     assert frechet_distance(few, few) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(few, few + 1) == pytest.approx(40)
+
+
+@pytest.mark.parametrize("many", [2, 60])
+def test_few_pictures_have_a_closed_form(many):
+    """Two points d apart have the covariance ddᵀ/2, so the cross term is √(dᵀΣd/2) for any other Σ."""
+    rng = np.random.default_rng(4)
+    pair, other = rng.normal(size=(2, 7)), rng.normal(size=(many, 7))
+    d, mean, covariance = pair[0] - pair[1], other.mean(0), np.cov(other, rowvar=False)
+    expected = (
+        ((pair.mean(0) - mean) ** 2).sum() + d @ d / 2 + np.trace(covariance) - 2 * np.sqrt(d @ covariance @ d / 2)
+    )
+    assert frechet_distance(pair, other) == pytest.approx(expected, rel=1e-10)
+    assert frechet_distance(other, pair) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(("n", "m"), [(50, 40), (50, 8), (9, 8)])
+def test_is_that_of_torchmetrics(n, m):
+    """At all of: many pictures, few and many, few."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    rng = np.random.default_rng(5)
+    one, other = rng.normal(size=(n, 9)) @ rng.normal(size=(9, 9)), rng.normal(0.3, 1, size=(m, 9))
+    theirs = FrechetInceptionDistance(feature=torch.nn.Identity(), input_img_size=(1, 1, 9)).set_dtype(torch.float64)
+    theirs.update(torch.from_numpy(one), real=True)
+    theirs.update(torch.from_numpy(other), real=False)
+    assert frechet_distance(one, other) == pytest.approx(theirs.compute().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("n", "m", "times"), [(8, 8, 0), (7, 8, 1), (8, 7, 1), (3, 3, 1)])
+def test_says_that_few_pictures_are_few(n, m, times, caplog):
+    rng = np.random.default_rng(6)
+    with caplog.at_level(logging.WARNING, "sfumato"):
+        frechet_distance(rng.normal(size=(n, 7)), rng.normal(size=(m, 7)))
+    assert len(caplog.records) == times
+    if times:
+        assert f"{min(n, m)} pictures are few for a Fréchet distance on 7 features" in caplog.text
 
 
 @pytest.mark.parametrize("bad", [np.zeros((1, 3)), np.zeros(3), np.full((4, 3), np.nan), np.zeros((4, 2))])

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
-from sfumato.errors import InputError
+from sfumato.evaluation.feature_sets import feature_pair, feature_set
 
 __all__ = ["frechet_distance", "moments"]
+
+log = logging.getLogger("sfumato")
 
 
 def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean (D,) and covariance (D, D), unbiased, of features (n, D), in float64. Needs n ≥ 2 and finite numbers."""
-    features = np.asarray(features, np.float64)
-    if features.ndim != 2 or len(features) < 2:
-        raise InputError(f"features must be (n, D) with n ≥ 2, not {features.shape}")
-    if not np.isfinite(features).all():
-        raise InputError("features hold NaN or infinity")
+    features = feature_set(features, least=2).astype(np.float64, copy=False)
     return features.mean(0), np.cov(features, rowvar=False).reshape(features.shape[1], features.shape[1])
 
 
@@ -23,18 +23,37 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
     """‖μ₁ - μ₂‖² + tr(Σ₁ + Σ₂ - 2·(Σ₁Σ₂)^½) (Dowson & Landau 1982; Heusel et al. 2017).
 
     Args:
-        one, other: features (n, D) and (m, D). With fewer than D of them the covariance is singular and the distance is
-            biased upwards: compare only numbers of equal n.
+        one, other: features (n, D) and (m, D). With no more than D of them the covariance is singular and the distance
+            far too large, which is logged: compare only numbers of equal n. `sfumato.evaluation.intervals` tells how
+            far the number would move with other pictures.
 
     Returns:
-        The squared distance, float64. tr (Σ₁Σ₂)^½ is the sum of the singular values of Σ₁^½·Σ₂^½, all real, so singular
-        covariances do no harm.
+        The squared distance, float64. For any A₁ᵀA₁ = Σ₁ and A₂ᵀA₂ = Σ₂, tr (Σ₁Σ₂)^½ is the sum of the singular values
+        of A₁A₂ᵀ, all real, so singular covariances do no harm.
     """
-    (mean1, cov1), (mean2, cov2) = moments(one), moments(other)
-    if mean1.shape != mean2.shape:
-        raise InputError(f"features of different width: {mean1.shape[0]} and {mean2.shape[0]}")
-    cross = np.linalg.svd(_root(cov1) @ _root(cov2), compute_uv=False).sum()
-    return float(((mean1 - mean2) ** 2).sum() + np.trace(cov1) + np.trace(cov2) - 2 * cross)
+    one, other = feature_pair(one, other, least=2)
+    n, width = min(len(one), len(other)), one.shape[1]
+    if n <= width:
+        log.warning(
+            "%d pictures are few for a Fréchet distance on %d features: it is far too large; compare it only at equal "
+            "n, or take more than %d",
+            n,
+            width,
+            width,
+        )
+    (mean1, root1), (mean2, root2) = _mean_and_root(one), _mean_and_root(other)
+    cross = np.linalg.svd(root1 @ root2.T, compute_uv=False).sum()
+    return float(((mean1 - mean2) ** 2).sum() + (root1**2).sum() + (root2**2).sum() - 2 * cross)
+
+
+def _mean_and_root(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """μ (D,) and an A with AᵀA = Σ: at few pictures their own rows (n, D), else Σ^½ (D, D)."""
+    if len(features) > features.shape[1]:
+        mean, covariance = moments(features)
+        return mean, _root(covariance)
+    rows = features.astype(np.float64)
+    mean = rows.mean(0)
+    return mean, (rows - mean) / np.sqrt(len(rows) - 1)
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
