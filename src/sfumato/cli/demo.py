@@ -99,7 +99,7 @@ class Demo:
 
         row = load("emoji-text").sample(prompt=PROMPTS, seed=0)
         save_png(self.out / "prompts.png", _larger(row.grid(columns=len(PROMPTS))), MARK)
-        print(f"4. What the shipped text model makes of a row of prompts: prompts.png\n   {', '.join(PROMPTS)}")
+        print(f"4. What the shipped text model makes of a row of prompts: prompts.png\n   {'; '.join(PROMPTS)}")
         print(f"All results: {self.out.resolve()}")
 
 
