@@ -1,0 +1,49 @@
+"""Random numbers of pictures that are not normal: uniform, signs, and which terms of a sum to take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sfumato.errors import InputError
+from sfumato.seeds import Stream, check_seed, generator
+
+__all__ = ["Seed", "Seeds", "check_seeds", "signs", "spread", "uniform"]
+
+Seed = int | tuple[int, int]
+Seeds = Sequence[Seed]
+"""One entry a picture: its seed, or a pair (seed, picture) where a seed stands for many pictures."""
+
+
+def check_seeds(seeds: Seeds, pictures: int) -> list[tuple[int, int]]:
+    """The seeds as pairs (seed, picture); raise `InputError` unless there is a proper one for each picture."""
+    if len(seeds) != pictures:
+        raise InputError(f"{pictures} pictures need a seed each, got {len(seeds)}")
+    pairs = [seed if isinstance(seed, tuple) else (seed, 0) for seed in seeds]
+    return [(check_seed(seed), check_seed(picture)) for seed, picture in pairs]
+
+
+def uniform(seeds: Seeds, shape: Sequence[int], stream: Stream, step: int = 0) -> Tensor:
+    """Uniform on [0, 1), float64 (N, *shape) on the CPU: a function of (seed, picture, stream, step)."""
+    rows = [generator(*pair, stream, step).random(tuple(shape)) for pair in check_seeds(seeds, len(seeds))]
+    return torch.from_numpy(np.stack(rows) if rows else np.empty((0, *shape)))
+
+
+def signs(seeds: Seeds, shape: Sequence[int], stream: Stream, step: int = 0) -> Tensor:
+    """-1 or 1, each with a chance of a half (Rademacher), float32 (N, *shape) on the CPU."""
+    return (uniform(seeds, shape, stream, step) < 0.5).float() * 2 - 1
+
+
+def spread(terms: int, count: int, seed: int) -> list[int]:
+    """`count` different numbers of 0 … terms - 1, evenly spread from a random start, each equally likely.
+
+    Systematic sampling: number k is ⌊(u + k)·terms/count⌋ with one u for all. The mean of these terms is an unbiased
+    estimate of the mean of all, and of small variance where neighbouring terms are alike.
+    """
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 1 <= count <= terms:
+        raise InputError(f"of {terms} terms one can take a whole number from 1 to {terms}, not {count!r}")
+    start = generator(check_seed(seed), 0, Stream.SPLIT).random()
+    return [min(int((start + k) / count * terms), terms - 1) for k in range(count)]
