@@ -30,7 +30,7 @@ def sample(
     form: Form = "posterior",
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Pictures (N, *shape), int64. Each is a function of its seed: the same alone and in any batch.
+    """Pictures int64, (N, …) of this shape. Each is a function of its seed: the same alone and in any batch.
 
     Args:
         chain: the forward process.
