@@ -227,7 +227,7 @@ class Model:
         prompt: Prompt = None,
     ) -> Iterator[Step]:
         """Every step of sampling a batch, x in the network's range."""
-        order = Order.of(self, request or Request(), len(seeds), seeds, label, prompt)
+        order = Order.of(self, request or Request(), len(seeds), seeds, label, prompt, drawn=True)
         table = self.table(order.request)
         yield from steps(order.denoiser(), order.start(table), table, seeds)
 
@@ -313,7 +313,7 @@ class Model:
         progress: Callable[[int], None] | None = None,
     ) -> Images:
         """`sample` for a `Request`. `progress` is called with the number of pictures done after each batch."""
-        order, table = Order.of(self, request, n, seed, label, prompt), self.table(request)
+        order, table = Order.of(self, request, n, seed, label, prompt, drawn=True), self.table(request)
         note_scale(table, self.tuned, order.scale)
         return Images(order.made(table, batch=batch, progress=progress), order.provenance())
 

@@ -51,26 +51,18 @@ class Order:
         seed: int | Sequence[int],
         label: Label | np.ndarray,
         prompt: Prompt,
+        *,
+        drawn: bool,
     ) -> Order:
-        """Arguments and errors as in `Model.make`; what is not given is drawn as in the training data."""
+        """Arguments and errors as in `Model.make`. What is not given is drawn as in the training data, or, where it is
+        not to be `drawn`, it is no label and no prompt."""
+        if not drawn:
+            text = model.spec.text is not None
+            label = "none" if label is None and (not text or bool(model.spec.labels.kinds)) else label
+            prompt = "" if text and prompt is None else prompt
         seeds = seeds_from(n, seed)
         asked = model.ask(seeds, label, prompt, request.guidance)
         return cls(model, request, seeds, asked, model.guidance_scale(request, asked))
-
-    @classmethod
-    def for_task(
-        cls,
-        model: Model,
-        request: Request,
-        n: int,
-        seed: int | Sequence[int],
-        label: Label | np.ndarray,
-        prompt: Prompt,
-    ) -> Order:
-        """As `of`; but what is not given is not drawn: it is no label and no prompt."""
-        text = model.spec.text is not None
-        none = label is None and (not text or bool(model.spec.labels.kinds))
-        return cls.of(model, request, n, seed, "none" if none else label, "" if text and prompt is None else prompt)
 
     def denoiser(self, part: slice = slice(None), condition: Condition | None = None) -> Denoiser:
         """Of some of the N pictures. A `condition` of all takes the place of what follows from `asked`."""

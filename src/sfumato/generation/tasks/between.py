@@ -45,7 +45,7 @@ def between_prompts(
     if request.guidance.weak is not None:
         raise InputError("between two prompts there is no autoguidance; leave the weaker model out")
     said = a if a.strip() else b
-    order = Order.for_task(model, request, n, [seed] * n, None, [a, *[said] * (n - 2), b])
+    order = Order.of(model, request, n, [seed] * n, None, [a, *[said] * (n - 2), b], drawn=False)
     ends = model.condition(replace(order.asked[:2], texts=(a, b)), tell=True)
     table, size = model.table(request), request.size
     t = float(table.times[0])
@@ -83,7 +83,7 @@ def between_seeds(
     table, size = model.table(request), request.size
     if table.stochastic:
         raise InputError(f"solver {table.name!r} draws noise of each seed on its way; take another, such as ddim")
-    order = Order.for_task(model, request, n, [a] * (n - 1) + [b], label, prompt)
+    order = Order.of(model, request, n, [a] * (n - 1) + [b], label, prompt, drawn=False)
     noise = model.start([a, b], size, float(table.times[0]))
 
     def begin(part: slice) -> Tensor:

@@ -51,7 +51,7 @@ def edit(
             `Model.sample` does.
     """
     request = begun(model, sized(request or Request(), picture), strength)
-    order = Order.for_task(model, request, n, seed, label, prompt)
+    order = Order.of(model, request, n, seed, label, prompt, drawn=False)
     table, x0 = model.table(request), model.encoded(picture[None])
     t = float(table.times[0])
 

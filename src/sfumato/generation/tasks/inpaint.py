@@ -61,7 +61,7 @@ def inpaint(
     new = check_mask(mask, picture)
     pasted(picture[None], picture, new, feather)  # a wrong feather shows before the work
     request = begun(model, sized(request or Request(), picture), strength)
-    order = Order.for_task(model, request, n, seed, label, prompt)
+    order = Order.of(model, request, n, seed, label, prompt, drawn=False)
     table, x0 = table_of(model, request, resampling), model.encoded(picture[None])
     latent = torch.from_numpy(reduced(new, len(picture) // x0.shape[2])).to(model.device)[None, None]
     t, size = float(table.times[0]), request.size
