@@ -37,6 +37,8 @@ class Stream(IntEnum):
     HELD_OUT = 9  # noise on pictures that training keeps back
     CAPTION = 10  # what is said of a picture
     LATENT = 11  # which latent of its posterior stands for a picture
+    RESAMPLE = 12  # which pictures an interval draws
+    LIKELIHOOD = 13  # noise, probes and dequantisation of likelihoods
 
 
 def check_seed(seed: int) -> int:
