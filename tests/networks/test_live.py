@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sfumato.networks.attend import attend
+from sfumato.networks.kernels.build import library
 from sfumato.networks.layers import ResBlock, conv
 from sfumato.networks.live import most_live_bytes
 
@@ -49,6 +50,16 @@ def test_what_a_convolution_takes_for_itself():
     with torch.device("meta"):
         point = conv(16, 32, size=1)
     assert most_live_bytes(lambda: point(empty(1, 16, 8, 8)), scratch="unfolded") == plain
+
+
+@pytest.mark.skipif(library() is None, reason="needs a C++ compiler, for the kernels")
+def test_what_our_own_convolution_takes_for_itself():
+    """Weights at 36 places, rows 16 floats apart; and all 64 tiles' inputs and outputs, which one block holds."""
+    with torch.device("meta"):
+        layer = conv(64, 64)
+    plain, row = 4 * 2 * 64 * 1024, 4 * (64 + 16)
+    taken = 36 * 64 * row + 36 * 64 * 2 * row
+    assert most_live_bytes(lambda: layer(empty(1, 64, 32, 32)), scratch="reordered") == plain + taken
 
 
 def test_attention_holds_its_scores_or_not():

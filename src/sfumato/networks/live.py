@@ -13,13 +13,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from sfumato.networks.kernels import winograd
+
 __all__ = ["Scratch", "convolution_scratch", "most_live_bytes"]
 
 Scratch = Literal["reordered", "unfolded"]
 """What a convolution takes for itself: a copy of its weights in another order, or of its input with every number as
-often as the kernel sees it"""
+often as the kernel sees it. Where ours takes torch's place (`kernels.winograd`), "reordered" is what that takes."""
 
-CONVOLUTION = torch.ops.aten.convolution.default  # (input, weight, …)
+CONVOLUTION = torch.ops.aten.convolution.default  # (input, weight, bias, stride, padding, dilation, …, groups)
 
 
 def convolution_scratch(device: str, dtype: torch.dtype) -> Scratch | None:
@@ -72,7 +74,7 @@ class _Count(TorchDispatchMode):
                 self._known.add(key)
                 self.now += size
                 weakref.finalize(storage, self._end, key, size)
-        own = _scratch_bytes(self._scratch, args[1], made[0]) if func is CONVOLUTION else 0
+        own = _scratch_bytes(self._scratch, args, made[0]) if func is CONVOLUTION else 0
         self.most = max(self.most, self.now + own)
         return result
 
@@ -81,8 +83,13 @@ class _Count(TorchDispatchMode):
         self.now -= size
 
 
-def _scratch_bytes(scratch: Scratch | None, weight: Tensor, result: Tensor) -> int:
-    """Of a convolution from its weights (O, I, h, w) to its result (N, O, H, W)."""
+def _scratch_bytes(scratch: Scratch | None, args: Any, result: Tensor) -> int:
+    """Of a convolution of these arguments, to its result (N, O, H, W)."""
+    x, weight, _, stride, padding, dilation, *_, groups = args
+    if scratch == "reordered" and weight.shape[2:] == (3, 3) and weight.dtype == torch.float32:
+        plain = (*stride, *padding, *dilation) == (1,) * 6 and groups == 1
+        if plain and winograd.fits(x.shape, len(weight)):
+            return winograd.scratch_bytes(x.shape, len(weight))
     if scratch == "unfolded" and weight[0, 0].numel() > 1:
         return weight[0].numel() * (result.numel() // len(weight)) * weight.itemsize
     return weight.numel() * weight.itemsize if scratch == "reordered" else 0

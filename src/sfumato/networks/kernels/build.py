@@ -84,6 +84,8 @@ def _declared(compiled: ctypes.CDLL) -> ctypes.CDLL:
     compiled.sfumato_transformed_size.argtypes, compiled.sfumato_transformed_size.restype = [number] * 2, number
     compiled.sfumato_transform_weights.argtypes = [pointer] * 2 + [number] * 2 + [ctypes.c_int]
     compiled.sfumato_transform_weights.restype = None
+    compiled.sfumato_convolve_room.argtypes = [number] * 5 + [ctypes.c_int]
+    compiled.sfumato_convolve_room.restype = number
     compiled.sfumato_convolve.argtypes = [pointer] * 4 + [number] * 5 + [ctypes.c_int]
     compiled.sfumato_weight_gradient.argtypes = [pointer] * 3 + [number] * 5 + [ctypes.c_int]
     return compiled

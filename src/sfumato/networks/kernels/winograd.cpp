@@ -183,6 +183,19 @@ long block_of(long tiles, long channels) {
     return std::min(tiles, std::max(6L, std::min(fit, 96L)));
 }
 
+// How a convolution is shared out: into blocks of tiles, and these into rooms.
+struct Plan {
+    long block, blocks, rooms, size;
+    bool alone;  // each thread has a room and blocks of its own; or all share the few blocks there are, and one room
+    Plan(const Tiles& t, long c, long k, int threads) {
+        block = block_of(t.count(), c + k);
+        blocks = (t.count() + block - 1) / block;
+        alone = blocks >= threads;
+        rooms = alone ? std::min<long>(threads, blocks) : 1;
+        size = PLACES * block * (pitch(c) + pitch(k));
+    }
+};
+
 }  // namespace
 
 extern "C" {
@@ -210,16 +223,21 @@ void sfumato_transform_weights(const float* w, float* u, long c, long k, int thr
     }
 }
 
+// Floats that sfumato_convolve takes for itself.
+long sfumato_convolve_room(long n, long h, long w, long c, long k, int threads) {
+    Plan plan(Tiles(n, h, w), c, k, threads);
+    return plan.rooms * plan.size;
+}
+
 // y (N, H, W, K) = x (N, H, W, C) * w + bias, of transformed weights u; bias may be null. Returns 0, or 1 without memory.
 int sfumato_convolve(const float* x, const float* u, const float* bias, float* y, long n, long h, long w, long c, long k,
                      int threads) {
     Tiles t(n, h, w);
-    long count = t.count(), block = block_of(count, c + k), blocks = (count + block - 1) / block;
-    bool alone = blocks >= threads;  // each thread has blocks of its own; or all share the few there are
-    long rooms = alone ? std::min<long>(threads, blocks) : 1, size = PLACES * block * (pitch(c) + pitch(k));
+    Plan plan(t, c, k, threads);
+    long count = t.count(), block = plan.block, blocks = plan.blocks, rooms = plan.rooms, size = plan.size;
     float* all = room(rooms * size);
     if (!all) return 1;
-    if (alone) {
+    if (plan.alone) {
 #pragma omp parallel num_threads(rooms)
         {
             float* v = nullptr;

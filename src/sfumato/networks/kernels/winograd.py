@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.networks.kernels.build import library
 
-__all__ = ["Conv2d", "conv3x3"]
+__all__ = ["Conv2d", "conv3x3", "fits", "scratch_bytes"]
 
 LANES = 8  # channels are taken so many at a time
 LEAST_CHANNELS = 32
@@ -33,14 +35,14 @@ class Conv2d(nn.Conv2d):
         if self.kernel_size == (1, 1) and self.padding == (0, 0) and torch.is_grad_enabled():
             rows = F.linear(x.permute(0, 2, 3, 1), self.weight[:, :, 0, 0], self.bias)
             return rows.permute(0, 3, 1, 2)
-        if self.kernel_size == (3, 3) and self.padding == (1, 1) and fits(x, self.out_channels):
+        if self.kernel_size == (3, 3) and self.padding == (1, 1) and fits(x.shape, self.out_channels):
             return conv3x3(x, self.weight, self.bias)
         return super().forward(x)
 
 
-def fits(x: Tensor, channels_out: int) -> bool:
-    """Whether the kernel is there, can do it, and gains by it."""
-    n, c, height, width = x.shape
+def fits(shape: Sequence[int], channels_out: int) -> bool:
+    """Whether the kernel is there, can do it, and gains by it. `shape`: (N, C, H, W) of the input."""
+    n, c, height, width = shape
     tiles = n * -(-height // 4) * -(-width // 4)
     gains = (
         min(c, channels_out) >= LEAST_CHANNELS
@@ -49,6 +51,14 @@ def fits(x: Tensor, channels_out: int) -> bool:
         and n * height * width >= LEAST_FILLED * 16 * tiles
     )
     return gains and c % LANES == 0 and channels_out % LANES == 0 and library() is not None
+
+
+def scratch_bytes(shape: Sequence[int], channels_out: int) -> int:
+    """What `conv3x3` takes for itself while its result exists: spread weights, and a few tiles at all places."""
+    kernels, (n, c, height, width) = library(), shape
+    assert kernels is not None
+    sizes = (n, height, width, c, channels_out, torch.get_num_threads())
+    return 4 * (kernels.sfumato_transformed_size(c, channels_out) + kernels.sfumato_convolve_room(*sizes))
 
 
 @torch.library.custom_op("sfumato::conv3x3", mutates_args=(), device_types="cpu")
@@ -82,6 +92,7 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     assert kernels is not None
     spread = torch.empty(kernels.sfumato_transformed_size(c, k))
     kernels.sfumato_transform_weights(weight.data_ptr(), spread.data_ptr(), c, k, threads)
+    del weight
     y = torch.empty((n, k, height, width), memory_format=torch.channels_last)
     pointers = (x.data_ptr(), spread.data_ptr(), 0 if bias is None else bias.data_ptr(), y.data_ptr())
     if kernels.sfumato_convolve(*pointers, n, height, width, c, k, threads):
