@@ -22,7 +22,19 @@ from PIL import Image, ImageCms, ImageColor, PngImagePlugin, UnidentifiedImageEr
 from sfumato.errors import InputError
 from sfumato.files import atomic_path, check_writable
 
-__all__ = ["Images", "TooManyPixelsError", "decode", "fit", "opened", "orientation", "pixels", "save_png", "shown"]
+__all__ = [
+    "Images",
+    "TooManyPixelsError",
+    "decode",
+    "fit",
+    "hasten",
+    "opened",
+    "orientation",
+    "pad",
+    "pixels",
+    "save_png",
+    "shown",
+]
 
 MAX_PIXELS = 64_000_000
 # Nothing else is tried: some of Pillow's readers start other programs (EPS runs Ghostscript).
@@ -103,10 +115,7 @@ def pixels(image: Image.Image, *, background: str = "white", mode: str = "RGB") 
     """The pixels of an opened picture, by the rules of `decode`: uint8 (H, W, 3) or (H, W, 1)."""
     if mode not in ("RGB", "L"):
         raise InputError(f"the mode of a picture is 'RGB' or 'L', not {mode!r}")
-    try:
-        backdrop = ImageColor.getrgb(background)
-    except ValueError as error:
-        raise InputError(f"{background!r} is no colour for the background: write 'white' or '#ffffff'") from error
+    backdrop = _colour(background, "RGB")
     image.load()
     turn = _UPRIGHT.get(orientation(image))  # asked after load(), which turns TIFFs upright by itself
     profile = image.info.get("icc_profile")
@@ -128,6 +137,17 @@ def pixels(image: Image.Image, *, background: str = "white", mode: str = "RGB") 
     return array if array.ndim == 3 else array[:, :, None]
 
 
+def hasten(image: Image.Image, size: tuple[int, int]) -> None:
+    """Let an opened JPEG be decoded at 1/2, 1/4 or 1/8, as long as three times (height, width) of `size` are left.
+
+    Of what is to be shrunk that much nothing visible is lost: a scaled decoding is the mean of blocks of pixels. It
+    reads all of the file, so that damage is found all the same. Other formats are left alone.
+    """
+    if image.format == "JPEG":
+        side = 3 * max(size)  # whichever way up it is
+        image.draft(None, (side, side))
+
+
 def orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 … 8; 1 (upright) where there is none or the EXIF block cannot be read."""
     try:
@@ -137,35 +157,86 @@ def orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def fit(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """Resize so that the picture covers the target, then crop its centre. Always antialiased, in sRGB values.
+def fit(
+    image: np.ndarray, size: int | tuple[int, int], *, share: float = 1.0, at: tuple[float, float] = (0.5, 0.5)
+) -> np.ndarray:
+    """Resize so that the picture covers the target, then crop. Always antialiased, in sRGB values.
 
     Args:
         image: uint8 (H, W, 1) or (H, W, 3).
         size: side of a square, or (height, width), in pixels.
+        share: side of what is kept, as a share of the largest rectangle of the target's shape in the picture, (0, 1].
+        at: where that lies: down and right, from 0 (top, left) to 1 (bottom, right); by default in the centre.
 
     Returns:
         uint8 (height, width, C). Lanczos when shrinking, bicubic when enlarging, untouched pixels at scale 1.
     """
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = _height_and_width(size)
     picture = _pillow(image)
-    if height < 1 or width < 1:
-        raise InputError(f"the size of a picture must be at least 1 x 1, not {height} x {width}")
+    if not (0 < share <= 1 and all(0 <= place <= 1 for place in at)):
+        raise InputError(f"no crop: {share=} lies in (0, 1], and {at=} between 0 and 1")
     full_height, full_width = image.shape[:2]
-    scale = min(full_height / height, full_width / width)  # source pixels to a target pixel
+    scale = share * min(full_height / height, full_width / width)  # source pixels to a target pixel
     if scale == 1:
         # whole pixels only: half a pixel of offset would blur
-        top, left = (full_height - height) // 2, (full_width - width) // 2
+        top, left = int((full_height - height) * at[0]), int((full_width - width) * at[1])
         return image[top : top + height, left : left + width].copy()
     # rounding must not carry the box beyond the picture
     h, w = min(height * scale, full_height), min(width * scale, full_width)
+    top, left = (full_height - h) * at[0], (full_width - w) * at[1]
+    return _resized(picture, (height, width), (left, top, min(left + w, full_width), min(top + h, full_height)))
+
+
+def pad(image: np.ndarray, size: int | tuple[int, int], background: str = "white") -> np.ndarray:
+    """Resize so that the picture just lies within the target, in its centre; the rest is `background`.
+
+    Args:
+        image: uint8 (H, W, 1) or (H, W, 3).
+        size: side of a square, or (height, width), in pixels.
+        background: any CSS colour.
+
+    Returns:
+        uint8 (height, width, C), filtered as by `fit`.
+    """
+    height, width = _height_and_width(size)
+    picture = _pillow(image)
+    full_height, full_width, channels = image.shape
+    scale = max(full_height / height, full_width / width)
+    h, w = (min(max(1, round(full / scale)), most) for full, most in ((full_height, height), (full_width, width)))
+    padded = np.array(Image.new(picture.mode, (width, height), _colour(background, picture.mode)))
+    top, left = (height - h) // 2, (width - w) // 2
+    whole = (0.0, 0.0, float(full_width), float(full_height))
+    inner = image if (h, w) == (full_height, full_width) else _resized(picture, (h, w), whole)
+    padded = padded.reshape(height, width, channels)
+    padded[top : top + h, left : left + w] = inner
+    return padded
+
+
+def _resized(picture: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+    """What lies in `box` (left, top, right, bottom), as (height, width, C) of `size`."""
+    height, width = size
+    shrinks = box[2] - box[0] > width or box[3] - box[1] > height
     resized = picture.resize(
         (width, height),
-        Image.Resampling.LANCZOS if scale > 1 else Image.Resampling.BICUBIC,
-        box=((full_width - w) / 2, (full_height - h) / 2, (full_width + w) / 2, (full_height + h) / 2),
+        Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC,
+        box=box,
         reducing_gap=3.0,  # first shrinks by a whole factor where much is to be shrunk: faster, no visible difference
     )
-    return np.array(resized).reshape(height, width, image.shape[2])
+    return np.array(resized).reshape(height, width, -1)
+
+
+def _height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise InputError(f"the size of a picture must be at least 1 x 1, not {height} x {width}")
+    return height, width
+
+
+def _colour(background: str, mode: str) -> int | tuple[int, ...]:
+    try:
+        return ImageColor.getcolor(background, mode)
+    except ValueError as error:
+        raise InputError(f"{background!r} is no colour for the background: write 'white' or '#ffffff'") from error
 
 
 @dataclass(frozen=True, eq=False)

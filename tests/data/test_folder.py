@@ -106,7 +106,7 @@ def test_folders_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="not a folder"):
         read_folder(tmp_path / "file", 8)
-    with pytest.raises(InputError, match="size=0"):
+    with pytest.raises(InputError, match="at least 1 x 1"):
         read_folder(tmp_path, 0)
 
 

@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("emoji", "fluent-3d", "emoji-large"):
         make = lambda select, name=name, **options: dataset(f"{name}:{select}", **_side(options))  # noqa: E731
         monkeypatch.setitem(sources.EMOJI, name, make)
-    for name, channels in (("cifar10", 3), ("fashion-mnist", 1)):
+    for name, channels in (("cifar10", 3), ("fashion-mnist", 1), ("mnist", 1)):
         make = lambda split, name=name, channels=channels: dataset(f"{name}:{split}", channels=channels)  # noqa: E731
         monkeypatch.setitem(sources.FETCHED, name, make)
     return tmp_path
@@ -57,6 +57,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("cifar10", "cifar10:train"),
         ("cifar10/test", "cifar10:test"),
         ("fashion-mnist/test", "fashion-mnist:test"),
+        ("mnist/test", "mnist:test"),
         ("./emoji", "emoji"),
         ("emoji/", "emoji"),
         (Path("cifar10"), "cifar10"),
@@ -124,5 +125,5 @@ def test_what_is_left_out_is_said(here: Path, caplog: pytest.LogCaptureFixture) 
 
 
 def test_names() -> None:
-    fetched = ["cifar10", "cifar10/test", "fashion-mnist", "fashion-mnist/test"]
+    fetched = ["cifar10", "cifar10/test", "fashion-mnist", "fashion-mnist/test", "mnist", "mnist/test"]
     assert source_names() == ["emoji", *fetched, "fluent-3d", "emoji-large"]

@@ -1,10 +1,11 @@
-"""`sfumato data …`: look through a folder, pack a data set into one file, get and list the well-known ones."""
+"""`sfumato data …`: look through pictures, pack a data set into one file, get and list the well-known ones."""
 
 # Heavy imports wait for run(): `--help` must answer at once.
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
@@ -15,54 +16,85 @@ __all__ = ["Check", "Get", "List", "Pack"]
 
 @dataclass(frozen=True)
 class Check:
-    """Decode every picture of a folder once and report what is broken, huge, tiny, twice there or odd."""
+    """Decode every picture once and report what is broken, huge, tiny, twice there or odd."""
 
-    path: Positional[Path]
-    """Folder of pictures, its sub-folders included; or a packed file, whose checksums are verified."""
+    source: Positional[str]
+    """Folder of pictures, its sub-folders included; zip file; tar shards (shards-{0000..0009}.tar); Parquet or Arrow
+    files; or a packed file, whose checksums are verified."""
 
     workers: int = 0
     """Decoding threads; 0 for none."""
 
     def run(self) -> None:
         """Print the report; `SfumatoError` at the end if not every picture can be used."""
-        from sfumato.data.check import check_folder
+        from sfumato.data.check import check_folder, check_source
+        from sfumato.data.locate import containers, source_at
         from sfumato.data.pack import verify_pack
+        from sfumato.images import shown
 
-        if self.path.is_file():
-            print(f"{self.path}: whole, {len(verify_pack(self.path))} pictures")
+        path = Path(self.source).expanduser()
+        if path.is_file() and path.suffix == ".safetensors":
+            print(f"{path}: whole, {len(verify_pack(path))} pictures")
             return
-        report = check_folder(self.path, workers=self.workers)
+        if path.is_dir() and not containers(path):
+            report = check_folder(path, workers=self.workers)
+        elif (source := source_at(self.source)) is not None:
+            report = check_source(source, workers=self.workers)
+        else:
+            raise InputError(f"{shown(path)}: {'holds no pictures' if path.exists() else 'no such file or folder'}")
         print(report.text())
         if not report.ok:
-            raise SfumatoError(f"{self.path}: not every picture can be used; the report above says why")
+            raise SfumatoError(f"{report.folder}: not every picture can be used; the report above says why")
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Write a data set as one file that opens at once."""
+    """Write a data set as one file that opens at once, of any length: its pictures are read where they are needed."""
 
     source: Positional[str]
-    """Folder of pictures, pack file, or name of a data set (see `sfumato data list`)."""
+    """Folder of pictures, zip file, tar shards, Parquet or Arrow files, pack file, or name of a data set (see
+    `sfumato data list`)."""
 
     out: Path
     """The file to write; its name ends in .safetensors."""
 
-    size: int | None = None
-    """Side of the pictures in pixels; by default as stored, and 32 for a folder of pictures."""
+    size: str | None = None
+    """Side of the pictures in pixels, or HEIGHTxWIDTH; by default as stored, and 32 for pictures in files."""
+
+    how: Literal["crop", "pad", "random"] = "crop"
+    """Of pictures in files: crop keeps the centre, pad loses nothing and fills up with white, random keeps a random
+    rectangle."""
+
+    seed: int = 0
+    """Of random rectangles."""
+
+    max_bad: float = 0.1
+    """Of pictures in files: greatest tolerable share that cannot be read; they are left out and named."""
 
     workers: int = 0
     """Decoding threads; 0 for none."""
 
     def run(self) -> None:
         """Write the pack and print what it holds."""
-        from sfumato.data.pack import write_pack
-        from sfumato.data.sources import open_data
+        from sfumato.data.framing import Framing, parse_size
+        from sfumato.data.pack import pack_source, read_pack, write_pack
+        from sfumato.data.sources import FOLDER_SIZE, open_data, open_source
+        from sfumato.seeds import check_seed
 
         if self.out.suffix != ".safetensors":
             raise InputError(f"--out {self.out}: the name of a pack ends in .safetensors")
-        dataset = open_data(self.source, size=self.size, workers=self.workers)
-        write_pack(dataset, self.out)
-        _, height, width, channels = dataset.images.shape
+        size = None if self.size is None else parse_size(self.size)
+        source = open_source(self.source)
+        if source is None:
+            if self.how != "crop":
+                raise InputError(f"--how {self.how} is for pictures in files, not for {self.source}")
+            write_pack(open_data(self.source, size=size), self.out)
+        else:
+            framing = replace(Framing.of(size or FOLDER_SIZE, self.how), seed=check_seed(self.seed))
+            report = pack_source(source, self.out, framing, workers=self.workers, max_bad=self.max_bad)
+            print(report.text())
+        dataset = read_pack(self.out)
+        height, width, channels = dataset.shape
         print(f"{self.out}: {len(dataset)} pictures of {height}x{width}, {'RGB' if channels == 3 else 'grey'}")
 
 
@@ -71,7 +103,7 @@ class Get:
     """Fetch a well-known data set, verify it and keep it in the cache."""
 
     name: Positional[str]
-    """cifar10 or fashion-mnist, or either with /test; fluent-3d or emoji-large."""
+    """cifar10, fashion-mnist or mnist, or one of these with /test; fluent-3d or emoji-large."""
 
     files: Path | None = None
     """Files of the data set that you already have: nothing is fetched then."""
@@ -112,10 +144,11 @@ class List:
         from sfumato.data.cifar10 import CIFAR10
         from sfumato.data.emoji import emoji
         from sfumato.data.fashion_mnist import FASHION_MNIST
+        from sfumato.data.mnist import MNIST
 
         shipped = emoji()
         rows = [("emoji", len(shipped), shipped.images.shape[1:], shipped.licence)]
-        for known in (CIFAR10, FASHION_MNIST):
+        for known in (CIFAR10, FASHION_MNIST, MNIST):
             for split, count in known.counts.items():
                 name = known.name if split == "train" else f"{known.name}/{split}"
                 rows.append((name, count, known.shape, known.licence))

@@ -1,27 +1,29 @@
-"""Look through a folder of pictures before training: everything is decoded once, and what is off is listed."""
+"""Look through pictures before training: everything is decoded once, and what is off is listed."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
-from sfumato.data.folder import METADATA, SUFFIXES, in_order, list_files, read_metadata, some_of
+from sfumato.data.folder import folder_metadata, list_files, source_of
+from sfumato.data.source import Source, is_picture, some_of
+from sfumato.data.workers import in_order
 from sfumato.errors import InputError
-from sfumato.images import MAX_PIXELS, TooManyPixelsError, opened, orientation, pixels, shown
+from sfumato.images import MAX_PIXELS, TooManyPixelsError, orientation, pixels, shown
 
-__all__ = ["Report", "check_folder"]
+__all__ = ["Report", "check_folder", "check_source"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a folder of pictures holds. Files are named by their paths relative to the folder.
+    """What a source of pictures holds. Files are named by their paths relative to the folder, or within the archive.
 
     Attributes:
-        folder: the folder.
+        folder: the folder, archive or table.
         pictures: number of pictures that can be decoded.
         formats: how many of them have which file format, the most frequent first.
         widths, heights: smallest, median and greatest, in pixels, upright; zeros without pictures.
@@ -83,44 +85,48 @@ class _Facts:
 
 
 def check_folder(path: Path | str, *, workers: int = 0, tiny: int = 16, huge: int = MAX_PIXELS) -> Report:
-    """Decode every picture in a folder and its sub-folders once, and report.
-
-    Args:
-        workers: decoding threads, 0 for none; the report is the same.
-        tiny: pictures with a side of fewer pixels are listed.
-        huge: pictures with more pixels (width x height) are listed and not decoded.
+    """`check_source` of a folder and its sub-folders, whose metadata file may be broken.
 
     Raises:
         InputError: no such folder.
     """
     path = Path(path)
     files = list_files(path)
-    names = [name for name in files if PurePosixPath(name).suffix.lower() in SUFFIXES]
-    corrupt: list[tuple[str, str]] = []
     try:
-        metadata = read_metadata(path)
-        listed = set(metadata.labels) if metadata else set()
+        metadata, broken = folder_metadata(path), ()
     except InputError as error:
-        listed = set()
-        corrupt.append(("metadata", str(error)))
-    candidates = listed.union(names)
-    names = sorted(candidates)
+        metadata, broken = None, (("metadata", str(error)),)
+    if metadata is not None:  # pictures that it does not list are looked at too
+        metadata.labels = {name: {} for name in files if is_picture(name)} | metadata.labels
+    report = check_source(source_of(path, files, metadata), workers=workers, tiny=tiny, huge=huge)
+    return replace(report, corrupt=broken + report.corrupt)
 
-    def examine(name: str) -> _Facts | InputError:
+
+def check_source(source: Source, *, workers: int = 0, tiny: int = 16, huge: int = MAX_PIXELS) -> Report:
+    """Decode every picture of a source once, and report.
+
+    Args:
+        workers: decoding threads, 0 for none; the report is the same.
+        tiny: pictures with a side of fewer pixels are listed.
+        huge: pictures with more pixels (width x height) are listed and not decoded.
+    """
+
+    def examine(i: int) -> _Facts | InputError:
         try:
-            return _examine(path / name, huge)
+            return _examine(source, i, huge)
         except InputError as error:
             return error
 
     facts: dict[str, _Facts] = {}
     too_large: list[str] = []
-    for name, result in zip(names, in_order(examine, names, workers), strict=True):
+    corrupt: list[tuple[str, str]] = []
+    for name, result in zip(map(shown, source.names), in_order(examine, range(len(source)), workers), strict=True):
         if isinstance(result, _Facts):
-            facts[shown(name)] = result
+            facts[name] = result
         elif isinstance(result, TooManyPixelsError):
-            too_large.append(shown(name))
+            too_large.append(name)
         else:
-            corrupt.append((shown(name), str(result).removeprefix(f"{shown(path / name)}: ")))
+            corrupt.append((name, str(result)))
 
     same: dict[str, list[str]] = {}
     odd: dict[str, list[str]] = {}
@@ -129,7 +135,7 @@ def check_folder(path: Path | str, *, workers: int = 0, tiny: int = 16, huge: in
         for oddity in fact.odd:
             odd.setdefault(oddity, []).append(name)
     return Report(
-        folder=shown(path),
+        folder=source.where,
         pictures=len(facts),
         formats=dict(Counter(fact.format for fact in facts.values()).most_common()),
         widths=_spread([fact.width for fact in facts.values()]),
@@ -139,12 +145,12 @@ def check_folder(path: Path | str, *, workers: int = 0, tiny: int = 16, huge: in
         tiny=tuple(name for name, fact in facts.items() if min(fact.width, fact.height) < tiny),
         duplicates=tuple(tuple(group) for group in same.values() if len(group) > 1),
         odd={oddity: tuple(odd[oddity]) for oddity in sorted(odd)},
-        others=tuple(shown(name) for name in files if name not in candidates and name not in METADATA),
+        others=tuple(map(shown, source.others)),
     )
 
 
-def _examine(path: Path, huge: int) -> _Facts:
-    with opened(path, max_pixels=huge) as image:
+def _examine(source: Source, i: int, huge: int) -> _Facts:
+    with source.opened(i, max_pixels=huge) as image:
         # asked before decoding, which forgets how the file stores its samples
         stored = image.format or "unknown"
         grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")

@@ -69,6 +69,15 @@ class Dataset:
         """sha256 over captions and tags, for a training that reads them."""
         return hashlib.sha256(json.dumps([self.captions, self.tags]).encode()).hexdigest()
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of a picture."""
+        return self.images.shape[1:]
+
+    def take(self, index: np.ndarray, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The pictures at `index`, and which they are; as `OnDemand.take`, but never others than asked for."""
+        return index, self.images[index]
+
     def subset(self, index: Sequence[int] | np.ndarray, name: str | None = None) -> Dataset:
         """The pictures at `index` (numbers, or a boolean for each picture), with their labels and captions."""
         index = np.asarray(index)

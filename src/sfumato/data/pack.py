@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from sfumato.data.dataset import Dataset
+from sfumato.data.framing import Framing
+from sfumato.data.reading import MAX_BAD, channels_of, pictures
+from sfumato.data.source import Quota, Report, Source
 from sfumato.errors import InputError
-from sfumato.files import atomic_path
+from sfumato.files import atomic_path, check_writable
 
-__all__ = ["FORMAT", "read_pack", "verify_pack", "write_pack"]
+__all__ = ["FORMAT", "pack_source", "read_pack", "verify_pack", "write_pack"]
 
 FORMAT = 1  # raise it when older readers would misread the file
 _MOST_HEADER = 100_000_000  # bytes; the limit of the safetensors format
@@ -36,6 +38,56 @@ def write_pack(dataset: Dataset, path: Path | str) -> None:
     """
     if len(dataset) == 0:
         raise InputError(f"{dataset.name}: there are no pictures to pack")
+    header = _header(dataset, dataset.fingerprint, _sha256(dataset.images))
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(header)
+        file.write(np.ascontiguousarray(dataset.labels, dtype="<i8").data)
+        for start in range(0, len(dataset), 4096):
+            file.write(np.ascontiguousarray(dataset.images[start : start + 4096]).data)
+
+
+def pack_source(
+    source: Source,
+    path: Path | str,
+    framing: Framing,
+    *,
+    workers: int = 0,
+    max_bad: float = MAX_BAD,
+    mode: str = "RGB",
+) -> Report:
+    """Decode a source into a pack, one picture after the other: memory does not limit how many.
+
+    The same file as `write_pack` of `read_source`, except that its header may end in spaces.
+
+    Args:
+        framing, workers, max_bad, mode: as in `read_source`.
+
+    Raises:
+        InputError: too many unreadable pictures, too little room on the disk, or too much text for a header.
+    """
+    path, quota = Path(path), Quota(source, max_bad)
+    one = (*framing.size, channels_of(mode))
+    everything = source.dataset(np.broadcast_to(np.uint8(0), (len(source), *one)), range(len(source)))
+    # how many are left out turns out at the end: then header and labels are written into this room
+    room = len(_header(everything, "0" * 64, "0" * 64)) + 8 * everything.labels.size
+    check_writable(path.parent, need_bytes=room + everything.images.size)
+    good: list[int] = []
+    with atomic_path(path) as temporary:
+        with open(temporary, "wb") as file:
+            file.seek(room)
+            for i, picture in pictures(source, framing, quota, workers=workers, mode=mode):
+                file.write(np.ascontiguousarray(picture).data)
+                good.append(i)
+        images = np.memmap(temporary, np.uint8, mode="r", offset=room, shape=(len(good), *one))
+        dataset = source.dataset(images, good)
+        with open(temporary, "r+b") as file:
+            file.write(_header(dataset, dataset.fingerprint, _sha256(images), room - 8 * dataset.labels.size))
+            file.write(np.ascontiguousarray(dataset.labels, dtype="<i8").data)
+    return quota.report()
+
+
+def _header(dataset: Dataset, fingerprint: str, images_sha256: str, room: int = 0) -> bytes:
+    """The length and the header of a safetensors file, filled up with spaces to a multiple of 8, or to `room` bytes."""
     about = {
         "format": FORMAT,
         "name": dataset.name,
@@ -44,18 +96,20 @@ def write_pack(dataset: Dataset, path: Path | str) -> None:
         "tags": [list(tags) for tags in dataset.tags],
         "source": dataset.source,
         "licence": dataset.licence,
-        "fingerprint": dataset.fingerprint,
-        "images_sha256": _sha256(dataset.images),
+        "fingerprint": fingerprint,
+        "images_sha256": images_sha256,
     }
-    text = json.dumps(about)
-    if len(json.dumps(text)) > _MOST_HEADER - 10_000:
+    images, labels = dataset.images.size, 8 * dataset.labels.size
+    header = {
+        "__metadata__": {"sfumato": json.dumps(about)},
+        "labels": {"dtype": "I64", "shape": dataset.labels.shape, "data_offsets": [0, labels]},
+        "images": {"dtype": "U8", "shape": dataset.images.shape, "data_offsets": [labels, labels + images]},
+    }
+    text = json.dumps(header).encode()
+    if len(text) > _MOST_HEADER - 10_000:
         raise InputError(f"{dataset.name}: the captions and tags are too long for one pack; split the data set")
-    tensors = {
-        "images": np.ascontiguousarray(dataset.images),
-        "labels": np.ascontiguousarray(dataset.labels, dtype=np.int64),
-    }
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"sfumato": text})
+    length = max(room - 8, -(-len(text) // 8) * 8)
+    return length.to_bytes(8, "little") + text.ljust(length)
 
 
 def read_pack(path: Path | str) -> Dataset:

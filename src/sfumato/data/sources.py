@@ -1,4 +1,4 @@
-"""One word opens any data set: a name, a pack file, or a folder of pictures."""
+"""One word opens any data set: a name, a pack file, or pictures in a folder, an archive or a table."""
 
 from __future__ import annotations
 
@@ -17,18 +17,26 @@ from sfumato.data.emoji import emoji
 from sfumato.data.emoji_large import DEFAULT_SIZE, emoji_large
 from sfumato.data.fashion_mnist import fashion_mnist
 from sfumato.data.fluent_3d import fluent_3d
-from sfumato.data.folder import read_folder
+from sfumato.data.framing import Framing
+from sfumato.data.locate import source_at
+from sfumato.data.mnist import mnist
 from sfumato.data.pack import read_pack
+from sfumato.data.reading import read_source
+from sfumato.data.source import Source
 from sfumato.errors import InputError, nearest
 from sfumato.images import fit, shown
 
-__all__ = ["EMOJI", "FETCHED", "FOLDER_SIZE", "open_data", "source_names"]
+__all__ = ["EMOJI", "FETCHED", "FOLDER_SIZE", "open_data", "open_source", "source_names"]
 
 log = logging.getLogger(__name__)
 
 FOLDER_SIZE = 32
 EMOJI: dict[str, Callable[..., Dataset]] = {"emoji": emoji, "fluent-3d": fluent_3d, "emoji-large": emoji_large}
-FETCHED: dict[str, Callable[..., Dataset]] = {"cifar10": cifar10, "fashion-mnist": fashion_mnist}
+FETCHED: dict[str, Callable[..., Dataset]] = {
+    "cifar10": cifar10,
+    "fashion-mnist": fashion_mnist,
+    "mnist": mnist,
+}
 
 
 def source_names() -> list[str]:
@@ -37,50 +45,71 @@ def source_names() -> list[str]:
     return ["emoji", *fetched, *(name for name in EMOJI if name != "emoji")]
 
 
-def open_data(spec: str | Path, *, size: int | None = None, workers: int = 0, mode: str | None = None) -> Dataset:
+def open_data(
+    spec: str | Path, *, size: int | tuple[int, int] | None = None, workers: int = 0, mode: str | None = None
+) -> Dataset:
     """Open a data set.
 
     Args:
         spec: "emoji", "fluent-3d", "emoji-large", each also with groups and styles ("emoji/food,noto") and a split
-            ("emoji:train", "emoji/food:held-out"); "cifar10", "fashion-mnist", each also with "/test"; a pack
-            (NAME.safetensors); or a folder of pictures. Where a folder has the name of a data set, write "./emoji"
+            ("emoji:train", "emoji/food:held-out"); "cifar10", "fashion-mnist", "mnist", each also with "/test"; a
+            pack (NAME.safetensors); or what `source_at` knows: a folder of pictures, NAME.zip, WebDataset shards
+            (NAME-{0000..0009}.tar), Parquet or Arrow files. Where a folder has the name of a data set, write "./emoji"
             or "emoji/" for the folder.
-        size: side of the pictures in pixels; by default as stored, 32 for a folder of pictures, and 64 for
-            "emoji-large", which is drawn at any size up to 256.
-        workers: threads that decode a folder of pictures.
-        mode: "RGB" or "L" (grey); by default as stored, and "RGB" for a folder of pictures.
+        size: side of the pictures in pixels, or (height, width); by default as stored, 32 for pictures in files, and 64
+            for "emoji-large", which is drawn at any size up to 256.
+        workers: threads that decode pictures in files.
+        mode: "RGB" or "L" (grey); by default as stored, and "RGB" for pictures in files.
 
     Raises:
         InputError: nothing is known by that name, or it cannot be read; see the function for each kind.
     """
-    if (size is not None and size < 1) or mode not in (None, "RGB", "L"):
+    shape = (size, size) if isinstance(size, int) else size
+    if (shape is not None and min(shape) < 1) or mode not in (None, "RGB", "L"):
         raise InputError(f"{size=}, {mode=}: a size of at least 1 and the mode 'RGB' or 'L' are needed")
-    path, text = Path(os.path.expanduser(spec)), str(spec)
-    written_as_path = isinstance(spec, Path) or text.startswith((".", "/", "~")) or text.endswith("/")
-    head = "" if written_as_path else re.split("[/:]", text, maxsplit=1)[0]
-    rest = text[len(head) :].removeprefix("/")
+    head, rest = _parts(spec)
+    path = Path(os.path.expanduser(spec))
     if head == "emoji-large":
-        dataset = EMOJI[head](rest or None, size=size or DEFAULT_SIZE)
+        dataset = EMOJI[head](rest or None, size=max(shape) if shape else DEFAULT_SIZE)
     elif head in EMOJI:
         dataset = EMOJI[head](rest or None)
     elif head in FETCHED:
         dataset = FETCHED[head](rest or "train")
-    elif path.is_dir():
-        dataset, report = read_folder(path, size or FOLDER_SIZE, workers=workers, mode=mode or "RGB")
+    elif (source := source_at(spec)) is not None:
+        dataset, report = read_source(source, Framing.of(shape or FOLDER_SIZE), workers=workers, mode=mode or "RGB")
         if report.bad or report.unlisted:
-            log.warning("%s: %s", shown(path), report.text())
+            log.warning("%s: %s", source.where, report.text())
     elif path.is_file():
         dataset = read_pack(path)
-    elif written_as_path or path.suffix or rest:
+    elif not head or path.suffix or rest:
         raise InputError(f"{shown(path)}: no such file or folder")
     else:
         raise InputError(f"{spec!r} is neither a data set's name nor a file or folder. {nearest(head, source_names())}")
-    return _as_asked(dataset, size, mode)
+    return _as_asked(dataset, shape, mode)
 
 
-def _as_asked(dataset: Dataset, size: int | None, mode: str | None) -> Dataset:
+def open_source(spec: str | Path) -> Source | None:
+    """The pictures in files that `spec` means, not decoded yet; None where it names a data set or a pack.
+
+    Raises:
+        InputError: as `source_at`.
+    """
+    head, _ = _parts(spec)
+    return None if head in EMOJI or head in FETCHED else source_at(spec)
+
+
+def _parts(spec: str | Path) -> tuple[str, str]:
+    """What may be the name of a data set, "" where `spec` is written as a path; and what follows it."""
+    text = str(spec)
+    if isinstance(spec, Path) or text.startswith((".", "/", "~")) or text.endswith("/"):
+        return "", text
+    head = re.split("[/:]", text, maxsplit=1)[0]
+    return head, text[len(head) :].removeprefix("/")
+
+
+def _as_asked(dataset: Dataset, size: tuple[int, int] | None, mode: str | None) -> Dataset:
     images = dataset.images
-    if size is not None and images.shape[1:3] != (size, size):
+    if size is not None and images.shape[1:3] != size:
         images = np.stack([fit(image, size) for image in images])
     if mode == "RGB" and images.shape[3] == 1:
         images = np.repeat(images, 3, axis=3)

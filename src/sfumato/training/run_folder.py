@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.data.dataset import Dataset
-from sfumato.data.pack import read_pack, write_pack
-from sfumato.data.sources import open_data
+from sfumato.data.framing import Framing
+from sfumato.data.pack import pack_source, read_pack
+from sfumato.data.sources import open_data, open_source
 from sfumato.errors import InputError
 from sfumato.files import check_writable, write_text
 from sfumato.training.checkpoint import Position
@@ -69,11 +70,13 @@ def open_run(config: RunOptions, say: Callable[[str], None]) -> Dataset:
     packed = config.out / "data.safetensors"
     if packed.exists() and config.resume:
         data = read_pack(packed)
+    elif (source := open_source(config.data)) is not None:
+        report = pack_source(source, packed, Framing.of(config.size), workers=config.workers)
+        if report.bad or report.unlisted:
+            say(report.text())
+        data = read_pack(packed)
     else:
-        data = open_data(config.data, size=config.size, workers=config.workers)
-        if Path(config.data).is_dir():
-            write_pack(data, packed)
-            data = read_pack(packed)
+        data = open_data(config.data, size=config.size)
     say(f"{data.name}: {len(data):,} pictures of {data.images.shape[2]}x{data.images.shape[1]}")
     return data
 
