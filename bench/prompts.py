@@ -17,7 +17,7 @@ import numpy as np
 
 import sfumato as sf
 from sfumato.data.dataset import Dataset
-from sfumato.evaluation.features import NAME, efficientnet_lite0
+from sfumato.evaluation.extractors.efficientnet import efficientnet_lite0
 from sfumato.evaluation.retrieval import retrieval
 from sfumato.generation.request import Request
 
@@ -39,13 +39,13 @@ def evenly(data: Dataset, count: int) -> Dataset:
 
 if __name__ == "__main__":
     source = sys.argv[1] if len(sys.argv) > 1 else "emoji-text"
-    model, features = sf.load(source), efficientnet_lite0()
+    model, extractor = sf.load(source), efficientnet_lite0()
     name = str(model.spec.data["name"])
     size = model.spec.size[0]
     train = sf.open_data(name, size=size)
     held_out = sf.open_data(name.replace(":train", ":held-out"), size=size)
     CONCEPTS = sorted({*train.captions, *held_out.captions})
-    gallery = np.concatenate([features(train.images), features(held_out.images)])
+    gallery = np.concatenate([extractor.features(train.images), extractor.features(held_out.images)])
     (seen, seen_style, _), (other, other_style, _) = pairs(train), pairs(held_out)
     shown, styles = np.concatenate([seen, other]), np.concatenate([seen_style, other_style])
     rows = {}
@@ -55,9 +55,10 @@ if __name__ == "__main__":
         barred = (asked[:, None] == shown) & (style[:, None] == styles)
         images = model.make(Request(), len(prompts), seed=0, prompt=prompts)
         for what, array in (("model", images.array), ("real", data.images)):
-            rows[f"{part}, {what}"] = asdict(retrieval(features(array), asked, gallery, shown, barred))
+            rows[f"{part}, {what}"] = asdict(retrieval(extractor.features(array), asked, gallery, shown, barred))
             print(part, what, rows[f"{part}, {what}"], flush=True)
     sampling = {**asdict(model.spec.sampling), "seeds": "0 …"}
-    facts = {"command": "make evidence-prompts", "features": NAME, "model": model.spec.name, "sampling": sampling}
     path = ROOT / "bench" / "results" / "prompts.json"
-    path.write_text(json.dumps({**facts, "data": name, "rows": rows}, indent=1) + "\n")
+    facts = json.loads(path.read_text()) if path.exists() else {"command": "make evidence-prompts", "models": {}}
+    facts["models"][model.spec.name] = {"features": extractor.name, "sampling": sampling, "data": name, "rows": rows}
+    path.write_text(json.dumps(facts, indent=1) + "\n")

@@ -15,8 +15,11 @@ from rich.console import Console
 
 import sfumato as sf
 from sfumato.diffusion.config import ScheduleConfig
-from sfumato.evaluation.evaluate import evaluate
-from sfumato.evaluation.features import NAME, efficientnet_lite0
+from sfumato.evaluation.extractors.efficientnet import efficientnet_lite0
+from sfumato.evaluation.frechet import frechet_distance
+from sfumato.evaluation.names import metric_name
+from sfumato.generation.request import Request
+from sfumato.seeds import Stream, permutation
 
 PICTURES, N = 20_000, 1_000
 RECIPES = {
@@ -26,7 +29,10 @@ RECIPES = {
 
 
 def main() -> None:
-    data, features, results = sf.open_data("emoji"), efficientnet_lite0(), []
+    data, extractor, results = sf.open_data("emoji"), efficientnet_lite0(), []
+    order = permutation(len(data), 0, Stream.SPLIT)
+    real, other = (extractor.features(data.images[rows]) for rows in (order[:N], order[N : 2 * N]))
+    metric, floor = metric_name("FD", extractor.name), frechet_distance(other, real)
     for name, changes in RECIPES.items():
         with tempfile.TemporaryDirectory() as folder:
             base = sf.TrainConfig(
@@ -41,10 +47,12 @@ def main() -> None:
                 threads=1,
             )
             sf.train(replace(base, **changes), Console())
-            score = evaluate(sf.load(base.out), data, features, NAME, n=N)
-        print(f"{name}: {score}")
-        results.append({"recipe": name, "pictures": PICTURES, score.metric: round(score.value, 1)})
-        results[-1] |= {"floor": round(score.floor, 1), "n": N, "solver": score.solver, "steps": score.steps}
+            model = sf.load(base.out)
+            table, samples = model.table(Request()), model.make(Request(), N)
+        distance = frechet_distance(extractor.features(samples.array), real)
+        results.append({"recipe": name, "pictures": PICTURES, metric: round(distance, 1)})
+        results[-1] |= {"floor": round(floor, 1), "n": N, "solver": table.name, "steps": table.steps}
+        print(results[-1], flush=True)
     facts = {"command": "python bench/recipes.py", "torch": torch.__version__, "results": results}
     (Path(__file__).parent / "results" / "recipes.json").write_text(json.dumps(facts, indent=1) + "\n")
 

@@ -140,12 +140,12 @@ def model() -> None:
 
 def distance() -> None:
     """FD-EffNetLite0 to all training pictures. Comparable among rows of equal n only."""
-    from sfumato.evaluation.features import efficientnet_lite0
+    from sfumato.evaluation.extractors.efficientnet import efficientnet_lite0
     from sfumato.evaluation.frechet import frechet_distance
 
     emoji = sf.load("emoji")
     data = sf.open_data(str(emoji.spec.data["name"]))
-    features = efficientnet_lite0()
+    features = efficientnet_lite0().features
     real = features(data.images)
     rows = []
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.diffusion.draws import check_seeds, signs, spread, uniform
+from sfumato.diffusion.draws import check_seeds, signs, spread, strata, uniform
 from sfumato.errors import InputError
 from sfumato.seeds import Stream
 
@@ -47,3 +47,25 @@ def test_as_many_as_there_are(count):
 def test_seeds(seeds):
     with pytest.raises(InputError, match="seed"):
         check_seeds(seeds, 2)
+
+
+class TestStrata:
+    def test_grow_from_one_term_to_many(self):
+        ends = strata(1000, 20)
+        sizes = np.diff(ends)
+        assert (ends[0], ends[-1], len(sizes)) == (0, 1000, 20)
+        assert sizes[0] == 1
+        assert (np.diff(sizes) >= -1).all()  # rounded
+        np.testing.assert_allclose(ends[-5:-1] / ends[-4:], 1000 ** (-1 / 19), rtol=0.01)
+
+    @pytest.mark.parametrize("terms", [2, 3, 10, 999, 1000])
+    def test_hold_every_term_once(self, terms):
+        for count in {2, terms // 2, terms - 1, terms} - {0, 1}:
+            ends = strata(terms, count)
+            assert (len(ends), ends[0], ends[1], ends[-1]) == (count + 1, 0, 1, terms)
+            assert (np.diff(ends) >= 1).all()
+
+    @pytest.mark.parametrize("count", [0, 1, 11, True, 2.0, None])
+    def test_bad_input(self, count):
+        with pytest.raises(InputError, match="from 2 to 10"):
+            strata(10, count)

@@ -7,7 +7,8 @@ from scipy.stats import norm
 
 from sfumato.errors import InputError
 from sfumato.evaluation.frechet import frechet_distance
-from sfumato.evaluation.intervals import Method, interval
+from sfumato.evaluation.intervals import Method, interval, intervals, once_each, share_interval
+from sfumato.seeds import Stream, generator, permutation
 
 METHODS: tuple[Method, ...] = get_args(Method)
 DATA = np.random.default_rng(0).gamma(2.0, size=(41, 1))
@@ -119,6 +120,39 @@ def test_each_set_is_drawn_from_on_its_own(method, sizes):
     assert twice.high - twice.low > 1.1 * (alone.high - alone.low)
 
 
+def test_several_statistics_are_asked_of_the_same_draws():
+    told = []
+    both = intervals(
+        lambda x, y: {"mean": float(x.mean()), "gap": float(x.mean() - y.mean())},
+        DATA,
+        DATA[:20],
+        draws=40,
+        seed=3,
+        progress=lambda done, of: told.append((done, of)),
+    )
+    assert both["mean"] == interval(lambda x, y: float(x.mean()), DATA, DATA[:20], draws=40, seed=3)
+    assert both["gap"] == interval(lambda x, y: float(x.mean() - y.mean()), DATA, DATA[:20], draws=40, seed=3)
+    assert told == [(i, 40) for i in range(1, 41)]
+    with pytest.raises(InputError, match="gap of 41 pictures is nan"):
+        intervals(lambda x: {"mean": 1.0, "gap": float("nan")}, DATA, draws=40)
+
+
+def test_draws_have_a_stream_of_their_own():
+    """So that no draw is how a data set is parted into halves, whatever the seed."""
+    seen = []
+    interval(lambda x: seen.append(x) or 0.0, np.arange(9), draws=40, seed=0)
+    assert np.array_equal(seen[1], permutation(9, 0, Stream.RESAMPLE, 0)[:4])
+    seen.clear()
+    interval(lambda x, y: seen.append(y) or 0.0, np.arange(9), np.arange(7), method="percentile", draws=40, seed=5)
+    assert np.array_equal(seen[2], generator(5, 3, Stream.RESAMPLE).integers(7, size=7))
+
+
+def test_numbers_of_pictures_draw_together_what_belongs_together():
+    """The difference of two sets of the same seeds: what both share cancels, to the last bit if they are equal."""
+    found = interval(lambda i: float(DATA[i].mean() - DATA[i].mean()), np.arange(41), draws=40)
+    assert (found.low, found.high) == (0, 0)
+
+
 def test_is_a_function_of_the_seed():
     one, again, other = (interval(np.mean, DATA, draws=50, seed=seed) for seed in (1, 1, 2))
     assert one == again
@@ -134,6 +168,10 @@ def test_a_warning_is_heard_once_and_again_next_time(caplog):
         frechet_distance(few, few)
         frechet_distance(few, few)
     assert len(caplog.records) == 4
+    with caplog.at_level(logging.WARNING, "sfumato"), once_each():
+        interval(frechet_distance, few, few + 1, draws=40)
+        interval(frechet_distance, few, few + 2, draws=40)
+    assert len(caplog.records) == 5
 
 
 @pytest.mark.parametrize(
@@ -159,3 +197,22 @@ def test_a_statistic_that_is_no_number():
         interval(lambda x: float("nan"), DATA)
     with pytest.raises(InputError, match="the statistic of 20 pictures is inf"):
         interval(lambda x: float("inf") if len(x) < 41 else 1.0, DATA)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 200), (7, 60), (60, 60), (1, 1)])
+def test_a_share_lies_as_far_from_the_ends_as_luck_may_bring_it(hits, n):
+    """The ends are the p at which the share is z standard errors of that p away."""
+    found = share_interval(np.arange(n) < hits, 0.9)
+    z = norm.ppf(0.95)
+    assert found.value == hits / n
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    for p in (found.low, found.high):
+        assert (found.value - p) ** 2 == pytest.approx(z**2 * p * (1 - p) / n, abs=1e-12)
+    assert found.low < found.high
+    assert (found.method, found.draws, found.n) == ("wilson", 0, (n,))
+
+
+@pytest.mark.parametrize("hits", [np.zeros(0, bool), np.zeros(4), np.zeros((2, 2), bool)])
+def test_what_is_no_share(hits):
+    with pytest.raises(InputError, match="a share is of"):
+        share_interval(hits)

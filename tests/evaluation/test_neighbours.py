@@ -40,3 +40,13 @@ def test_a_distance_too_small_to_see_in_inner_products_is_told_to_rounding():
     found, distance = nearest(near[None], MANY)
     assert found.tolist() == [1234]
     np.testing.assert_allclose(distance, 3**0.5 * 1e-9, rtol=1e-5)
+
+
+def test_several_are_skipped(monkeypatch):
+    monkeypatch.setattr("sfumato.evaluation.blocks.spans.__defaults__", (3,))
+    points = np.array([[0.0], [1], [2.5], [4.5], [7]])
+    skip = np.array([[0, 1], [1, 0], [2, 1], [3, 4], [4, 3]])
+    found, distance = nearest(points, points, skip=skip)
+    assert found.tolist() == [2, 2, 3, 2, 2]
+    assert distance.tolist() == [2.5, 1.5, 2, 2, 4.5]
+    assert nearest(points, points, skip=np.empty((5, 0), int))[0].tolist() == [0, 1, 2, 3, 4]

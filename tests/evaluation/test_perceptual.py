@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sfumato.data.emoji import emoji
-from sfumato.evaluation.features import load_network
+from sfumato.evaluation.extractors.efficientnet import load_network
 from sfumato.evaluation.perceptual import LAYERS, PerceptualDistance
 from sfumato.scaling import to_unit
 

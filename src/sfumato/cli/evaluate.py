@@ -1,74 +1,71 @@
-"""`sfumato evaluate`: a Fréchet distance with everything it depends on."""
+"""`sfumato evaluate`: how good a model's pictures are, in numbers that say how they came about, and in a page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from tyro.conf import Positional
+from sfumato.cli.progress import staged
+from sfumato.cli.sampling import Sampling
 
 __all__ = ["Evaluate"]
 
 
-@dataclass(frozen=True)
-class Evaluate:
-    """Measure FD-EffNetLite0 between a model's samples and real pictures, beside real against real."""
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Sampling):
+    """Measure a model's samples beside real pictures: a table, report.json, and index.html to look at.
 
-    model: Positional[str]
-    """a shipped name (emoji, emoji-text), a model folder, or the folder of a run"""
-    data: str
-    """the real pictures: a name, a packed file or a folder"""
+    Each number comes with its interval, with the same number of other real pictures, and with all that it depends on.
+    Run it again to go on after an interruption.
+    """
+
+    data: str | None = None
+    """real pictures: a name, a packed file or a folder; default: what the model was trained on"""
     n: int | None = None
-    """pictures on each side; default: half of the data, at most 5,000"""
-    seed: int = 0
-    """of the first sample"""
-    steps: int | None = None
-    """solver steps; default: the model's"""
-    solver: str | None = None
-    """default: the model's"""
-    spacing: str | None = None
-    """where the steps lie; default: the model's, or the solver's"""
-    guidance_scale: float | None = None
-    """default: the model's"""
-    option: tuple[str, ...] = ()
-    """options of the solver, such as eta=0.5"""
-    out: Path | None = None
-    """also write the result as JSON"""
-    device: str = "cpu"
-    """cpu, cuda …"""
+    """samples, and real pictures beside them; default: half of the real ones, at most 5,000"""
+    curve: tuple[int, ...] = ()
+    """numbers of steps, such as 5 10 20 50: the Fréchet distance by steps, with n samples for each"""
+    bits: int = 0
+    """count bits per dimension of so many real pictures, with 100 network calls for each; see sfumato likelihood"""
+    training: str | None = None
+    """what the model was trained on, where it is not found by the name that the model has for it"""
+    held_out: str | None = None
+    """real pictures like those, which training never saw; default: the part that belongs to a known data set"""
+    extractor: str = "efficientnet-lite0"
+    """what looks at pictures: efficientnet-lite0, inception=FILE, dinov2=FOLDER, clip=FOLDER or onnx=FILE"""
+    draws: int | None = None
+    """draws for each interval; default: 100, or 40 for more than 2,000 pictures"""
+    out: Path = Path("evaluation")
+    """folder for samples, report.json and index.html"""
 
     def run(self) -> None:
-        """Sample, measure, print."""
-        from rich.console import Console
-        from rich.progress import Progress
-
-        from sfumato.cli.sampling import options_from
-        from sfumato.data.sources import open_data
-        from sfumato.devices import find_device
-        from sfumato.evaluation.evaluate import MAX_PICTURES, evaluate
-        from sfumato.evaluation.features import NAME, efficientnet_lite0
+        """Sample, measure, write, print."""
+        from sfumato.evaluation.evaluate import evaluate
+        from sfumato.evaluation.extractors.open import open_extractor
+        from sfumato.evaluation.pages.evaluation import evaluation_page
+        from sfumato.evaluation.real import open_real
         from sfumato.files import write_text
-        from sfumato.generation.model import load
-        from sfumato.generation.request import Request
 
-        features = efficientnet_lite0(str(find_device(self.device)))
-        model = load(self.model, self.device)
-        height, width = model.spec.size
-        data = open_data(self.data, size=height if height == width else None)
-        options = tuple(options_from(self.option).items())
-        request = Request(self.steps, self.solver, self.spacing, self.guidance_scale, options=options)
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("sampling", total=min(len(data) // 2, MAX_PICTURES if self.n is None else self.n))
-            score = evaluate(
+        model = self.load()
+        request = self.request()
+        extractor = open_extractor(self.extractor, str(model.device))
+        real = open_real(model.spec, self.data, self.training, self.held_out)
+        with staged() as progress:
+            found = evaluate(
                 model,
-                data,
-                features,
-                NAME,
+                real,
+                extractor,
+                self.out,
+                request=request,
                 n=self.n,
                 seed=self.seed,
-                request=request,
-                progress=lambda done: bar.update(task, completed=done),
+                curve=self.curve,
+                bits=self.bits,
+                draws=self.draws,
+                batch=self.batch,
+                progress=progress,
             )
-        print(score)
-        if self.out:
-            write_text(self.out, score.to_json() + "\n")
+        found.report.save(self.out / "report.json")
+        write_text(self.out / "index.html", evaluation_page(found))
+        print(found.report)
+        print(f"\n{self.out / 'index.html'}: the page. {self.out / 'report.json'}: all numbers.")

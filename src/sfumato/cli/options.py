@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,10 +26,20 @@ def read_options(kind: type[Options], prog: str, words: Sequence[str]) -> Option
     file = take_option(words, "--config")
     values = {} if file is None else _read_toml(Path(file))
     if hasattr(kind, "defaults"):
-        values = {**kind.defaults(words, values), **values}  # type: ignore[attr-defined]
+        values = _over(kind.defaults(words, values), values)  # type: ignore[attr-defined]
     if not values:
         return tyro.cli(kind, prog=prog, args=words)
     return tyro.cli(kind, prog=prog, args=words, default=build(kind, values, file or prog, missing=tyro.MISSING))
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, where both say something the upper one; table by table, so that one key of a table leaves the others."""
+    merged = dict(below)
+    for key, value in above.items():
+        name = key.replace("-", "_")
+        under = merged.get(name)
+        merged[name] = _over(under, value) if isinstance(value, Mapping) and isinstance(under, Mapping) else value
+    return merged
 
 
 def take_option(words: list[str], option: str) -> str | None:

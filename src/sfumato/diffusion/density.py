@@ -71,7 +71,7 @@ def dequantised(x0: Tensor, seeds: Seeds) -> Tensor:
     On average over u, log p(x_0 + u) + D·log(2/255) is at most the log-probability of the bytes (Theis et al. 2016,
     section 3.1). u is a function of the seed. Shape and type of `x0`; `InputError` for values off the 256 levels.
     """
-    u = uniform(check_seeds(seeds, len(check_pictures(x0))), x0.shape[1:], Stream.HELD_OUT)
+    u = uniform(check_seeds(seeds, len(check_pictures(x0))), x0.shape[1:], Stream.LIKELIHOOD)
     return ((2 * (levels(x0) + u) - 1) / 255 - 1).to(x0)
 
 
@@ -168,7 +168,7 @@ def _vectors(x0: Tensor, seeds: Seeds | None, probes: int | None) -> list[Tensor
     if seeds is None:
         raise InputError("random probes need a seed for each picture; for the exact trace say probes=None")
     pairs = check_seeds(seeds, len(x0))
-    return [signs(pairs, x0.shape[1:], Stream.HELD_OUT, 1 + k).to(x0) for k in range(probes)]
+    return [signs(pairs, x0.shape[1:], Stream.LIKELIHOOD, 1 + k).to(x0) for k in range(probes)]
 
 
 def _trace(output: Tensor, x: Tensor, vectors: list[Tensor], probes: int | None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from sfumato.errors import InputError
 from sfumato.seeds import Stream, check_seed, generator
 
-__all__ = ["Seed", "Seeds", "check_seeds", "signs", "spread", "uniform"]
+__all__ = ["Seed", "Seeds", "check_seeds", "signs", "spread", "strata", "uniform"]
 
 Seed = int | tuple[int, int]
 Seeds = Sequence[Seed]
@@ -47,3 +47,17 @@ def spread(terms: int, count: int, seed: int) -> list[int]:
         raise InputError(f"of {terms} terms one can take a whole number from 1 to {terms}, not {count!r}")
     start = generator(check_seed(seed), 0, Stream.SPLIT).random()
     return [min(int((start + k) / count * terms), terms - 1) for k in range(count)]
+
+
+def strata(terms: int, count: int) -> np.ndarray:
+    """(count + 1,) rising from 0 to `terms`: the ends of strata that grow towards the end, about geometrically.
+
+    The first holds one term, so that what costs most, next to the data, is never left to chance: a term drawn from each
+    stratum counts as often as its stratum has terms, which is unbiased. `InputError` for fewer than 2 or too many.
+    """
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 2 <= count <= terms:
+        raise InputError(f"of {terms} terms one can draw a whole number from 2 to {terms}, not {count!r}")
+    ends = [0]
+    for end in np.rint(np.geomspace(1, terms, count)).astype(int).tolist():
+        ends.append(max(ends[-1] + 1, end))
+    return np.array(ends)

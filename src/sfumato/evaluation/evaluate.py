@@ -1,123 +1,128 @@
-"""How far a model's pictures are from real ones: FD-EffNetLite0, beside what real pictures reach among themselves."""
+"""An evaluation: samples beside real pictures, from the first picture to the report."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from sfumato.data.dataset import Dataset
-from sfumato.errors import InputError
-from sfumato.evaluation.frechet import frechet_distance
+from sfumato.evaluation.extractors.extractor import Extractor
+from sfumato.evaluation.intervals import once_each
+from sfumato.evaluation.likelihood import bits_per_dimension
+from sfumato.evaluation.measures import check_draws, draws_for
+from sfumato.evaluation.method import Method, Network, RealSet
+from sfumato.evaluation.neighbours import nearest
+from sfumato.evaluation.real import Real, sides
+from sfumato.evaluation.report import Report
+from sfumato.evaluation.samples import check_out
+from sfumato.evaluation.search import Looked, look_for_copies
+from sfumato.evaluation.told import ToldPictures
+from sfumato.evaluation.work import Progress, Work, check_size
 from sfumato.generation.model import Model
 from sfumato.generation.request import Request
-from sfumato.seeds import Stream, permutation
 
-__all__ = ["MAX_PICTURES", "Score", "evaluate", "halves"]
+__all__ = ["Evaluation", "evaluate"]
 
-MAX_PICTURES = 5_000
-
-
-@dataclass(frozen=True)
-class Score:
-    """A distance and everything it depends on."""
-
-    metric: str
-    value: float
-    floor: float  # the same distance between two halves of the real pictures
-    n: int  # pictures on each side of every comparison
-    data: str
-    data_fingerprint: str
-    model: str
-    weights: str
-    seeds: str
-    labels: str
-    solver: str
-    steps: int
-    network_calls: int
-    spacing: str
-    guidance_scale: float
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.metric} = {self.value:.2f}   (floor, real against real: {self.floor:.2f})\n"
-            f"  {self.n} samples of {self.model} ({self.weights} weights) against {self.n} of {self.data}; "
-            f"floor: the other {self.n}\n"
-            f"  seeds {self.seeds}, labels {self.labels}; solver {self.solver}, {self.steps} steps "
-            f"({self.network_calls} network calls), spacing {self.spacing}, guidance scale {self.guidance_scale:g}\n"
-            f"  data {self.data_fingerprint[:16]}; comparable only at equal n and metric, and not with FID"
-        )
+SHOWN = 64  # pictures in a grid
+ENDS = 12  # most and least usual samples
+TERMS = 100  # of the bound on bits per dimension, drawn anew for every few pictures; all of them take T calls a picture
 
 
-def halves(data: Dataset, limit: int = MAX_PICTURES) -> tuple[np.ndarray, np.ndarray]:
-    """Two disjoint random sets of equal size, at most `limit` each: (n, H, W, C) uint8."""
-    n = min(len(data) // 2, limit)
-    if n < 2:
-        raise InputError(
-            f"a comparison needs at least 2 pictures on each side; {data.name} has {len(data)}, n is {limit}"
-        )
-    order = permutation(len(data), 0, Stream.SPLIT)
-    return data.images[np.sort(order[:n])], data.images[np.sort(order[n : 2 * n])]
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A report, and pictures to go with it.
+
+    Attributes:
+        report: the numbers.
+        samples, real: the first samples and as many reference pictures, uint8 (k, H, W, C).
+        usual, unusual: samples nearest to and farthest from real pictures, in features.
+        looked: for each space of `report.memorisation`.
+    """
+
+    report: Report
+    samples: np.ndarray
+    real: np.ndarray
+    usual: np.ndarray
+    unusual: np.ndarray
+    looked: tuple[Looked, ...]
 
 
 def evaluate(
     model: Model,
-    data: Dataset,
-    features: Callable[[np.ndarray], np.ndarray],
-    name: str,
+    real: Real,
+    extractor: Extractor,
+    out: Path,
     *,
+    request: Request | None = None,
     n: int | None = None,
     seed: int = 0,
-    request: Request | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> Score:
-    """Fréchet distance of n samples to n real pictures, beside the distance of n other real pictures to them.
+    curve: Sequence[int] = (),
+    bits: int = 0,
+    draws: int | None = None,
+    batch: int = 64,
+    progress: Progress = None,
+) -> Evaluation:
+    """Make samples, and measure them against real pictures.
 
     Args:
-        model: what makes the samples, with labels drawn as often as in its training data.
-        data: real pictures of the model's size.
-        features: pictures -> features (n, D).
-        name: of the features; the metric becomes FD-name.
-        n: pictures on each side; default: half of the data, at most 5,000. Few make the distance larger.
-        seed: the samples have the seeds seed … seed + n - 1.
+        model: a saved one. Labels, or prompts, are drawn as often as in its training data.
+        real: the real pictures.
+        extractor: what looks at pictures.
+        out: folder for the samples, which an evaluation that was interrupted goes on with.
         request: how to sample; default: the model's defaults.
-        progress: called with the number of samples made.
+        n: samples, and real pictures beside them; default: half of the real ones, at most 5,000.
+        seed: of the first sample; the next have seed + 1, seed + 2 …
+        curve: further numbers of steps at which to measure the Fréchet distance, by as many samples each.
+        bits: real pictures to count bits per dimension of; 0: none.
+        draws: for each interval; default: 100, or 40 where there are more than 2,000 pictures.
+        batch: pictures at once.
+        progress: see `Progress`.
+
+    Returns:
+        The report, with pictures for its page.
+
+    Raises:
+        InputError: for pictures of another size, too few of them, samples made otherwise in the folder, features that
+            are not finite, and whatever sampling raises.
+        DivergedError: when a number stops being finite while sampling.
     """
     request = request or Request()
-    made = (*(request.size or model.spec.size), model.spec.channels)
-    if data.images.shape[1:] != made:
-        raise InputError(f"{data.name} has pictures of {data.images.shape[1:]}, the model makes {made}")
-    reference, other = halves(data, MAX_PICTURES if n is None else n)
-    n = len(reference)
-    table, asked = model.table(request), model.ask(range(seed, seed + n))
-    samples = model.make(request, n, seed=seed, progress=progress)
-    target = features(reference)
-    return Score(
-        metric=f"FD-{name}",
-        value=frechet_distance(features(samples.array), target),
-        floor=frechet_distance(features(other), target),
-        n=n,
-        data=data.name,
-        data_fingerprint=data.fingerprint,
-        model=model.spec.name,
-        weights=model.spec.which_weights,
-        seeds=f"{seed}…{seed + n - 1}",
-        labels=_asked_for(model),
-        solver=table.name,
-        steps=table.steps,
-        network_calls=table.calls,
-        spacing=table.spacing,
-        guidance_scale=model.guidance_scale(request, asked),
+    chosen = sides(real.data, n)
+    n = len(chosen.reference)
+    check_size(model, request, real.data)
+    for steps in curve:  # what would fail only after hours fails now
+        model.table(replace(request, steps=steps))
+    if bits:
+        ToldPictures.drawn(model, real.unlearned, bits)
+    draws = check_draws(draws_for(n) if draws is None else draws)
+    check_out(out, "samples")
+    tell = progress or (lambda stage, done, total: None)
+    work = Work(model, real, chosen, extractor, out, request, seed, draws, batch, tell)
+    with once_each():
+        samples, made, making = work.made(request, "samples")
+        target = work.features(chosen.reference, "real pictures")
+        reference = RealSet.of(real.data, chosen.reference, "drawn by seed 0", real.trained)
+        numbers = work.numbers(made, target, Method(making, reference, Network.of(extractor)))
+        all_steps = sorted({*curve, making.steps}) if curve else []
+        points = tuple(work.point(steps, target, numbers[0]) for steps in all_steps)
+        losses = work.losses()
+        memorisation, looked = None, ()
+        if real.training is not None:
+            memorisation, looked = look_for_copies(samples, made, making, real.training, real.held_out, extractor, tell)
+        likelihood = None
+        if bits:
+            terms, told = TERMS if model.diffusion.schedule.steps > TERMS else None, partial(tell, "bits per dimension")
+            likelihood = bits_per_dimension(model, real.unlearned, bits, terms=terms, seed=seed, progress=told)
+        ranked = np.argsort(nearest(made, target)[1], kind="stable")
+    ends = min(ENDS, n // 2)
+    return Evaluation(
+        report=Report(numbers, points, losses, memorisation, likelihood, (*real.notes, *work.notes())),
+        samples=samples.take(np.arange(min(SHOWN, n))),
+        real=real.data.images[chosen.reference[:SHOWN]],
+        usual=samples.take(ranked[:ends]),
+        unusual=samples.take(ranked[::-1][:ends]),
+        looked=looked,
     )
-
-
-def _asked_for(model: Model) -> str:
-    text = model.spec.text
-    if text is not None:
-        return "prompts as in the training data" if text.examples else "no prompts"
-    return "as in the training data" if model.spec.labels.kinds else "none"

@@ -15,7 +15,7 @@ def nearest(queries: np.ndarray, among: np.ndarray, skip: np.ndarray | None = No
     Args:
         queries: (n, D).
         among: (m, D); not empty, and more than what `skip` takes away.
-        skip: (n,) a row of `among` that a query is not compared with, such as itself.
+        skip: (n,) or (n, s), a row of `among` that a query is not compared with, such as itself, or several.
 
     Returns:
         Rows of `among` (n,) int64, and the distances (n,) float64, from differences and so exact to rounding.
@@ -50,6 +50,7 @@ def squared_radii(features: np.ndarray, k: int) -> np.ndarray:
 
 
 def _pairs(skipped: np.ndarray, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-    """Where, in a block of these columns, each row meets the one that it skips: row and column numbers."""
-    here = np.flatnonzero((columns.start <= skipped) & (skipped < columns.stop))
-    return here, skipped[here] - columns.start
+    """Where, in a block of these columns, each row meets those that it skips: row and column numbers."""
+    skipped = skipped.reshape(len(skipped), -1)
+    row, which = np.nonzero((columns.start <= skipped) & (skipped < columns.stop))
+    return row, skipped[row, which] - columns.start

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sfumato.evaluation.features import load_network
+from sfumato.evaluation.extractors.efficientnet import load_network
 
 __all__ = ["LAYERS", "PerceptualDistance"]
 

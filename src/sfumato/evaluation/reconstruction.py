@@ -9,7 +9,7 @@ import numpy as np
 
 from sfumato.data.dataset import Dataset
 from sfumato.errors import InputError
-from sfumato.evaluation.features import efficientnet_lite0
+from sfumato.evaluation.extractors.efficientnet import efficientnet_lite0
 from sfumato.evaluation.frechet import frechet_distance
 from sfumato.evaluation.similarity import WINDOW, psnr, ssim
 from sfumato.generation.autoencoder import LatentCodec
@@ -69,7 +69,7 @@ def measure(
 def installed_features(device: str) -> Features | None:
     """EfficientNet-lite0's features, where the extra is installed."""
     try:
-        return efficientnet_lite0(device)
+        return efficientnet_lite0(device).features
     except InputError:
         return None
 

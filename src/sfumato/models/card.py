@@ -39,6 +39,7 @@ def model_card(spec: ModelSpec) -> str:
             f"- network: U-Net, {weights.parameters if weights else 0:,} parameters, "
             f"levels {list(spec.network.widths)}, patches of {spec.network.patch}",
             f"- prediction: {spec.prediction}",
+            *_more(spec),
             f"- schedule: {schedule.name}, {schedule.steps} steps"
             + (", zero terminal SNR" if schedule.zero_terminal_snr else ""),
             f"- weights: {spec.which_weights}, stored as {weights.dtype if weights else 'nothing'}",
@@ -69,6 +70,12 @@ def model_card(spec: ModelSpec) -> str:
             "",
         ]
     )
+
+
+def _more(spec: ModelSpec) -> list[str]:
+    """What not every model has."""
+    lines = [] if spec.variance == "fixed" else [f"- learned variance of the reverse steps: {spec.variance}"]
+    return [*lines, *(["- self-conditioning: it sees its own last guess"] if spec.self_conditioning else [])]
 
 
 def _latents(spec: ModelSpec) -> list[str]:

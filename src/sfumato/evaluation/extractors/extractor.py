@@ -21,6 +21,7 @@ class Extractor:
         width: numbers a picture, D.
         features: uint8 (n, H, W, 1 or 3) -> float32 (n, D). Pictures of each batch on their own: no batch statistics.
         probabilities: features (n, D) -> class probabilities (n, classes), where the network classifies.
+        settings: what else features depend on and neither weights nor name tell, such as the number of heads.
     """
 
     name: str
@@ -29,8 +30,9 @@ class Extractor:
     width: int
     features: Callable[[np.ndarray], np.ndarray]
     probabilities: Callable[[np.ndarray], np.ndarray] | None = None
+    settings: str = ""
 
     @property
     def key(self) -> str:
         """Equal exactly where features are: what caches go by."""
-        return f"{self.name} {self.sha256} {self.preprocessing}"
+        return " | ".join((self.name, self.sha256, self.preprocessing, self.settings))
