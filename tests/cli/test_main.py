@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory import NETWORK, network, pictures, spec
+from factory import NETWORK, pictures
 from sfumato.cli.main import VERBS, main
-from sfumato.models.folder import save_folder
 
 
 def run(*words):
@@ -174,24 +173,6 @@ def test_info_lists_what_is_here(capsys):
     said = capsys.readouterr().out
     for fact in ("sfumato 0.", "torch", "emoji", "dpmpp-2m", "heun"):
         assert fact in said
-
-
-def test_evaluate_prints_the_number_and_how_it_was_made(tmp_path, capsys):
-    from sfumato.data.emoji import emoji
-    from sfumato.data.pack import write_pack
-
-    sized = spec(size=(32, 32))
-    save_folder(tmp_path / "m", sized, network(sized).state_dict(), "average")
-    write_pack(emoji("flags"), tmp_path / "flags.safetensors")
-    out = tmp_path / "fd.json"
-    assert (
-        run("evaluate", tmp_path / "m", "--data", tmp_path / "flags.safetensors", "--n", 8, "--steps", 2, "--out", out)
-        == 0
-    )
-    said, facts = capsys.readouterr().out, json.loads(out.read_text())
-    assert "FD-EffNetLite0" in said
-    assert (facts["n"], facts["seeds"], facts["steps"], facts["solver"]) == (8, "0…7", 2, "unipc-2")
-    assert facts["value"] > facts["floor"] > 0
 
 
 SHEETS = ("emoji", "emoji-steps", "fresh", "fresh-steps", "real", "prompts")

@@ -149,23 +149,16 @@ def test_a_blank_negative_is_none():
 
 
 def test_evaluation_says_what_was_asked_for():
-    from sfumato.data.dataset import Dataset
-    from sfumato.evaluation.evaluate import evaluate
+    from sfumato.evaluation.samples import labels_rule
+    from sfumato.evaluation.work import ordered
     from tiny import latent_model
 
-    rng = np.random.default_rng(0)
+    def rule(model):
+        return labels_rule(ordered(model, Request(2), 2, seed=0)[0])
 
-    def features(images):
-        return images.reshape(len(images), -1)[:, :4].astype(float)
-
-    def data(side):
-        return Dataset("d", rng.integers(0, 255, (8, side, side, 3)).astype(np.uint8), np.zeros((8, 0), np.int64))
-
-    request = Request(2)
-    assert evaluate(MODEL, data(8), features, "x", request=request).labels == "prompts as in the training data"
-    assert evaluate(text_model(text=replace(TEXT, examples=())), data(8), features, "x").labels == "no prompts"
-    latent = latent_model()
-    assert evaluate(latent, data(16), features, "x", request=request).labels == "as in the training data"
+    assert rule(MODEL) == "prompts as in the training data"
+    assert rule(text_model(text=replace(TEXT, examples=()))) == "no prompts"
+    assert rule(latent_model()) == "as in the training data"
 
 
 def test_tuning_needs_captions():

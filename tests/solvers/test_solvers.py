@@ -277,7 +277,7 @@ def test_bad_requests_are_told():
         (lambda: solvers.get("dpmpp-3m", linear, steps=5, lower_order_final=1), "true or false"),
         (lambda: solvers.get("ab", linear, steps=5, order=5), "order is one of 1, 2, 3, 4"),
         (lambda: solvers.get("ab", linear, steps=5, order=True), "order is one of"),
-        (lambda: solvers.get("ab", linear, steps=5, prediction="y"), "no prediction 'y'"),
+        (lambda: solvers.get("ab", linear, steps=5, prediction="y"), "prediction is one of eps, x0, v"),
         (lambda: solvers.get("plms", linear, steps=5, warmup="none"), "rk, heun"),
         (lambda: solvers.get("deis-2", linear, steps=5, variable="rho"), "t, log-rho"),
         (lambda: solvers.get("edm", linear, steps=5, s_churn=-1), "s_churn is a number from 0"),

@@ -146,7 +146,7 @@ def first_step(data, out, **changes):
     torch.manual_seed(torch_seed(0, 0, Stream.WEIGHTS))
     net = Autoencoder(SHAPE).train()
     judge = PatchDiscriminator(3, cfg.discriminator_channels, cfg.discriminator_layers)
-    x = Batches(kept, 0, 1).at(0, 4).x0
+    x = Batches(kept, 0).at(0, 4).x0
     posterior = net.encode(x)
     made = net.decode(posterior.sample(noise([(0, n) for n in range(4)], (4, 8, 8), Stream.TRAIN_NOISE)))
     return net, judge, x, made, posterior.kl()
@@ -373,7 +373,7 @@ def test_nan_stops_the_run_and_names_the_batch(tmp_path, data, monkeypatch):
     with pytest.raises(DivergedError, match=r"step after 20 pictures: loss nan.*sfumato train-autoencoder") as caught:
         train_autoencoder(config(data, out), QUIET)
     kept, _ = split(read_pack(out / "data.safetensors"), 0.25, 0, labelled=False)
-    assert ", ".join(map(str, Batches(kept, 0, 1).at(20, 4).pictures)) in str(caught.value)
+    assert ", ".join(map(str, Batches(kept, 0).at(20, 4).pictures)) in str(caught.value)
     assert [p.name for p in (out / "checkpoints").iterdir()] == ["000000000012.safetensors"]
     assert not (out / "model").exists()
 

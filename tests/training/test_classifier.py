@@ -25,6 +25,7 @@ from sfumato.training import classifier, held_out
 from sfumato.training.batches import Batches
 from sfumato.training.classifier_config import ClassifierConfig
 from sfumato.training.held_out import accuracy, chance, split
+from sfumato.training.times import on_steps
 
 BARE = spec(labels=LabelSet(), network=NETWORK)
 
@@ -92,9 +93,10 @@ def test_one_step_is_adamw_on_the_stated_loss(tmp_path, data, guided):
     torch.manual_seed(torch_seed(0, 0, Stream.WEIGHTS))
     net = NoisyClassifier(replace(NETWORK, labels=(2,))).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3 * 8 / 16, betas=(0.9, 0.99), weight_decay=0.05)
-    batch, schedule = Batches(kept, 0, 1000).at(0, 8), BARE.schedule.build()
-    alpha, sigma = (s(batch.t).float()[:, None, None, None] for s in (schedule.alpha, schedule.sigma))
-    logits = net(alpha * batch.x0 + sigma * batch.noise, batch.t)[0]
+    batch, schedule = Batches(kept, 0).at(0, 8), BARE.schedule.build()
+    t = on_steps(batch.fraction, 1000)
+    alpha, sigma = (s(t).float()[:, None, None, None] for s in (schedule.alpha, schedule.sigma))
+    logits = net(alpha * batch.x0 + sigma * batch.noise, t)[0]
     chosen = logits.softmax(1)[torch.arange(8), batch.labels[:, 0]]
     loss = -chosen.log().mean()
     assert f"loss {loss.item():.4f}" in said.file.getvalue()  # type: ignore[attr-defined]
@@ -176,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_pictures(tmp
     with pytest.raises(DivergedError, match="the step after 8 pictures: loss nan") as caught:
         classifier.train_classifier(config(data, guided, tmp_path / "c"), QUIET)
     kept, _ = split(sf.open_data(data, size=8), 0.25, 0)
-    assert ", ".join(map(str, Batches(kept, 0, 1000).at(8, 8).pictures)) in str(caught.value)
+    assert ", ".join(map(str, Batches(kept, 0).at(8, 8).pictures)) in str(caught.value)
     assert not (tmp_path / "c").exists()
 
 

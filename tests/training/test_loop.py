@@ -15,6 +15,7 @@ from sfumato.networks.unet import UNet
 from sfumato.training.config import TrainConfig
 from sfumato.training.loop import train
 from sfumato.training.pacing import learning_rate
+from sfumato.training.times import on_steps
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +91,13 @@ def test_one_step_is_adamw_on_the_stated_loss(tmp_path, data):
     torch.manual_seed(torch_seed(0, 0, Stream.WEIGHTS))
     network = UNet(replace(NETWORK, labels=(2,))).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3 * 4 / 8, betas=(0.9, 0.99), weight_decay=0.0)
-    batch = Batches(pack, 0, 1000, cfg.label_dropout).at(0, 4)
-    schedule = sf.NoiseSchedule.cosine().zero_terminal_snr()
+    batch = Batches(pack, 0, cfg.label_dropout).at(0, 4)
+    schedule, t = sf.NoiseSchedule.cosine().zero_terminal_snr(), on_steps(batch.fraction, 1000)
     alpha, sigma = (
-        schedule.alpha(batch.t).float()[:, None, None, None],
-        schedule.sigma(batch.t).float()[:, None, None, None],
+        schedule.alpha(t).float()[:, None, None, None],
+        schedule.sigma(t).float()[:, None, None, None],
     )
-    output = network(alpha * batch.x0 + sigma * batch.noise, batch.t, batch.labels)
+    output = network(alpha * batch.x0 + sigma * batch.noise, t, batch.labels)
     ((output - (alpha * batch.noise - sigma * batch.x0)) ** 2).mean().backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimizer.step()
@@ -142,7 +143,7 @@ def test_nan_stops_the_run_names_the_batch_and_keeps_the_last_good_checkpoint(tm
     from sfumato.data.pack import read_pack
     from sfumato.training.batches import Batches
 
-    index = Batches(read_pack(out / "data.safetensors"), 0, 1000).at(20, 4).pictures
+    index = Batches(read_pack(out / "data.safetensors"), 0).at(20, 4).pictures
     assert ", ".join(map(str, index)) in str(caught.value)
     assert [p.name for p in (out / "checkpoints").iterdir()] == ["000000000012.safetensors"]
     assert all(value.isfinite().all() for value in weights(out).values())

@@ -138,11 +138,11 @@ def test_a_log_that_lost_its_end_is_not_filled_with_nothing(tmp_path, data):
 
 def test_ctrl_c_saves_says_how_to_go_on_and_changes_nothing(tmp_path, data, capsys):
     """A real SIGINT, in the middle of a step."""
-    from sfumato.training import loop
+    from sfumato.training import averages
 
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train(config(data, whole), QUIET)
-    count, honest = [0], loop.decay
+    count, honest = [0], averages.Averages.update
 
     def interrupting(*args):
         count[0] += 1
@@ -151,7 +151,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_changes_nothing(tmp_path, data, caps
         return honest(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "decay", interrupting)
+        patch.setattr(averages.Averages, "update", interrupting)
         with pytest.raises(KeyboardInterrupt):
             train(config(data, stopped), Console(file=sys.stderr, width=200))
     assert (

@@ -32,12 +32,13 @@ def noisy(schedule: NoiseSchedule, x0: Tensor, t: Time, noise: Tensor) -> Tensor
     return broadcast(schedule.alpha(t), x0) * x0 + broadcast(schedule.sigma(t), x0) * noise
 
 
-def network_input(schedule: NoiseSchedule, xt: Tensor, t: Time) -> Tensor:
-    """x_t/√(α² + σ²), of the spread that a network expects. The same x_t where variance is preserved."""
-    if schedule.variance_preserving:
+def network_input(schedule: NoiseSchedule, xt: Tensor, t: Time, sigma_data: float = 1.0) -> Tensor:
+    """x_t/√(σ² + α²·σ_d²): of variance 1 for data of standard deviation σ_d. With σ_d = 1 the same x_t where variance
+    is preserved."""
+    if schedule.variance_preserving and sigma_data == 1:
         return xt
     alpha, sigma = broadcast(schedule.alpha(t), xt), broadcast(schedule.sigma(t), xt)
-    return xt / (alpha**2 + sigma**2) ** 0.5
+    return xt / ((alpha * sigma_data) ** 2 + sigma**2) ** 0.5
 
 
 def transition(schedule: NoiseSchedule, s: Time, t: Time) -> tuple[Time, Time]:

@@ -2,7 +2,8 @@
 
     loss = w(λ_t)·‖x_0 - x̂0‖²,
 
-so it means the same for every prediction: an eps, x0 or v network with one weighting minimises one and the same loss.
+so it means the same for every prediction: an eps, x0, v or F network with one weighting minimises one and the same
+loss.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from sfumato.diffusion.prediction import Prediction, x0_weight_factor
+from sfumato.diffusion.prediction import SIGMA_DATA, Prediction, x0_weight_factor
 from sfumato.diffusion.schedule import NoiseSchedule
 from sfumato.errors import InputError, nearest
 
@@ -35,7 +36,7 @@ def x0_weight(
     t: Tensor,
     *,
     gamma: float = 5.0,
-    sigma_data: float = 0.5,
+    sigma_data: float = SIGMA_DATA,
     p2_k: float = 1.0,
     p2_gamma: float = 1.0,
 ) -> Tensor:
@@ -83,12 +84,18 @@ def vlb_weight(schedule: NoiseSchedule, t: Tensor) -> Tensor:
 
 
 def output_weight(
-    weighting: Weighting, prediction: Prediction, schedule: NoiseSchedule, t: Tensor, **options
+    weighting: Weighting,
+    prediction: Prediction,
+    schedule: NoiseSchedule,
+    t: Tensor,
+    *,
+    sigma_data: float = SIGMA_DATA,
+    **options: float,
 ) -> Tensor:
     """The same weight, on the squared error of the network's own output. "simple" is 1 for every prediction."""
     check_weighting(weighting)
     if weighting in ("simple", prediction):
         return torch.ones_like(t, dtype=torch.float64)
     t = t.double()
-    weight = x0_weight(weighting, schedule, t, **options)
-    return weight / x0_weight_factor(prediction, schedule.log_snr(t))
+    weight = x0_weight(weighting, schedule, t, sigma_data=sigma_data, **options)
+    return weight / x0_weight_factor(prediction, schedule.log_snr(t), sigma_data)

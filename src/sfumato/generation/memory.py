@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
@@ -21,7 +21,8 @@ from sfumato.networks.autoencoder import Autoencoder
 from sfumato.networks.autoencoder_config import AutoencoderConfig
 from sfumato.networks.condition import Condition
 from sfumato.networks.config import UNetConfig
-from sfumato.networks.live import Scratch, convolution_scratch, most_live_bytes
+from sfumato.networks.kernels.kept import MOST_KEPT_BYTES
+from sfumato.networks.live import convolution_scratch, kept_bytes, most_live_bytes
 from sfumato.networks.memory import bounded
 from sfumato.networks.tiling import TILE, decode_tiled
 from sfumato.networks.turns import Offload
@@ -76,7 +77,7 @@ class Footprint:
     """Bytes on the device: what is there in each turn, in order; "text", "network" and "decode".
 
     Attributes:
-        weights: of the networks that are there.
+        weights: of the networks that are there, and what their convolutions keep between calls.
         work: the most that its tensors take at once.
     """
 
@@ -116,20 +117,22 @@ def predict(spec: ModelSpec, way: Way, text: int = 0) -> Footprint:
     x = 4 * way.batch * prod(shape)  # float32
     calls = way.batch * (2 if way.together and way.is_guided(spec) else 1)
     length = spec.text.length if spec.text else 0
-    own, work = {}, {}
+    alone = way.offload == "disk" or (way.offload == "cpu" and way.device != "cpu")  # one network is there at a time
+    own, work, kept = {}, {}, {}
     if text:
         own["text"], work["text"] = text, 0
     own["network"] = _numbers(UNet, spec.network)
-    work["network"] = POINTS * x + _network_work(
-        spec.network, calls, shape[1:], length, dtype, way.fused, way.most_scores, scratch
-    )
+    call = _network_call(spec.network, calls, shape[1:], length, dtype, way.most_scores)
+    work["network"] = POINTS * x + most_live_bytes(call, way.fused, scratch)
+    kept["network"] = kept_bytes(call, scratch)
     if spec.autoencoder is not None:
         own["decode"] = _numbers(Autoencoder, spec.autoencoder)
         pictures = 4 * way.batch * spec.channels * prod(way.size or spec.size)
-        decoding = _decoder_work(spec.autoencoder, shape, way.tile, dtype, way.fused, way.most_scores, scratch)
-        work["decode"] = 2 * x + pictures + decoding
-    weights = {turn: numbers * dtype.itemsize for turn, numbers in own.items()}
-    if way.offload is None or (way.offload == "cpu" and way.device == "cpu"):
+        call = _decoder_call(spec.autoencoder, shape, way.tile, dtype, way.most_scores)
+        work["decode"] = 2 * x + pictures + most_live_bytes(call, way.fused, scratch)
+        kept["decode"] = kept_bytes(call, scratch, MOST_KEPT_BYTES - (0 if alone else kept["network"]))
+    weights = {turn: numbers * dtype.itemsize + kept.get(turn, 0) for turn, numbers in own.items()}
+    if not alone:
         weights = dict.fromkeys(own, sum(weights.values()))
     return Footprint(weights, work)
 
@@ -176,16 +179,14 @@ def _numbers(kind: type[nn.Module], config: UNetConfig | AutoencoderConfig) -> i
 
 
 @cache
-def _network_work(
+def _network_call(
     config: UNetConfig,
     batch: int,
     size: tuple[int, int],
     length: int,
     dtype: torch.dtype,
-    fused: bool,
     most_scores: int | None,
-    scratch: Scratch | None,
-) -> int:
+) -> Callable[[], None]:
     with torch.device("meta"):
         network = bounded(lambda: UNet(config).to(dtype).eval(), most_scores)
 
@@ -194,19 +195,17 @@ def _network_work(
             context = Condition(context=torch.empty(batch, length, config.context)) if config.context else Condition()
             network(torch.empty(batch, config.in_channels, *size), 0.5, context)
 
-    return most_live_bytes(call, fused, scratch)
+    return call
 
 
 @cache
-def _decoder_work(
+def _decoder_call(
     config: AutoencoderConfig,
     shape: tuple[int, int, int],
     tile: int | None,
     dtype: torch.dtype,
-    fused: bool,
     most_scores: int | None,
-    scratch: Scratch | None,
-) -> int:
+) -> Callable[[], None]:
     with torch.device("meta"):
         network = bounded(lambda: Autoencoder(config).to(dtype).eval(), most_scores)
 
@@ -214,4 +213,4 @@ def _decoder_work(
         z = torch.empty(1, *shape, device="meta")
         network.decode(z) if tile is None else decode_tiled(network, z, tile)
 
-    return most_live_bytes(call, fused, scratch)
+    return call

@@ -23,6 +23,7 @@ from sfumato.generation.classifier import Classifier, load_classifier
 from sfumato.generation.guidance import NO_GUIDANCE, Guidance
 from sfumato.generation.order import Order
 from sfumato.generation.request import Label, Prompt, Request
+from sfumato.generation.self_conditioning import remembering
 from sfumato.generation.tables import note_scale, table_for
 from sfumato.guidance.autoguidance import autoguidance
 from sfumato.guidance.classifier import classifier_guidance
@@ -78,7 +79,7 @@ class Model:
         self.device = turns.device
         self._network = turns.add(network)
         self._autoencoder = None if autoencoder is None else turns.add(autoencoder)
-        self.diffusion = Diffusion(spec.schedule.build(), spec.prediction)
+        self.diffusion = Diffusion(spec.schedule.build(), spec.prediction, spec.sigma_data)
 
     @property
     def network(self) -> UNet:
@@ -127,11 +128,23 @@ class Model:
         index = torch.tensor([unique.index(text) for text in asked.texts], device=self.device)
         return replace(context[index], pictures=pictures)
 
-    @torch.no_grad()
     def denoised(self, x: Tensor, t: float, condition: Condition | Tensor) -> Tensor:
-        """x̂0 of x_t (N, C, H, W), by one call of the network: no guidance, no thresholding. A tensor is labels."""
-        output = self.network(self.diffusion.network_input(x, t), t, condition)
-        return self.diffusion.denoised(output[:, : x.shape[1]], x, t)  # what is further there is a learned variance
+        """x̂0 of x_t (N, C, H, W), by one call of the network: no guidance, no thresholding. A tensor is labels.
+
+        Differentiable in x where x asks for its gradient.
+        """
+        return self.predicted(x, t, Condition.of(condition))[0]
+
+    def predicted(self, x: Tensor, t: float, condition: Condition) -> tuple[Tensor, Tensor]:
+        """As `denoised`, and what further channels (N, C', H, W) say of the variance (`diffusion.learned`), if any.
+
+        A network with self-conditioning whose condition holds no pictures sees zeros, as at the first step.
+        """
+        if self.spec.self_conditioning and condition.pictures is None:
+            condition = replace(condition, pictures=torch.zeros_like(x))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
+            output = self.network(self.diffusion.network_input(x, t), self.diffusion.network_time(t), condition)
+            return self.diffusion.denoised(output[:, : x.shape[1]], x, t), output[:, x.shape[1] :]
 
     def denoiser(
         self,
@@ -142,45 +155,64 @@ class Model:
         guidance: Guidance = NO_GUIDANCE,
         dynamic_threshold: float | None = None,
         condition: Condition | None = None,
+        calls: int = 0,
+        hear: Callable[[Tensor], None] | None = None,
     ) -> Denoiser:
         """(x_t, t) -> x̂0 for what is asked for, guided and held within [-1, 1] as asked for. A tensor is labels (N, K).
 
         From the inside out: classifier-free guidance or autoguidance, with its rescale; classifier guidance; the
         interval that holds for both; thresholding. Raises `InputError` where weaker model or classifier do not fit.
-        A `condition` is told to the network in the place of what follows from `asked`.
+        A `condition` is told to the network in the place of what follows from `asked`. `hear` is given what further
+        channels say at each call. `calls`: of a run of the table that this is for, in which a network with
+        self-conditioning sees its last x̂0; 0: it always sees zeros, and the denoiser is a function.
         """
         guidance.check_fits(self)
         asked, weak = Asked.of(asked), guidance.weak
         config = self.spec.network
-        if condition is None and asked.pictures is None and config.in_channels > config.output_channels:
+        fills_in = config.in_channels > config.output_channels and not self.spec.self_conditioning
+        if condition is None and asked.pictures is None and fills_in:
             raise InputError(f"model {self.spec.name!r} fills in parts of pictures: sfumato inpaint")
-        condition = self.condition(asked, tell=True) if condition is None else condition
-
-        def plain(x: Tensor, t: float) -> Tensor:
-            return self.denoised(x, t, condition)
-
-        if weak is not None:
-            told = weak.condition(asked)
-            guided = autoguidance(plain, lambda x, t: weak.denoised(x, t, told), guidance_scale, guidance.rescale)
-        else:
-            negative = self.condition(away(self.spec, asked, guidance))
-            guided = classifier_free(
-                self.denoised, condition, negative, guidance_scale, guidance.rescale, guidance.together
-            )
-        if guidance.classifier is not None:
-            belief = guidance.classifier.log_probability(torch.from_numpy(asked.rows).to(self.device))
-            guided = classifier_guidance(guided, belief, guidance.s, self.diffusion.schedule)
-        if guidance.interval is not None:
-            guided = within(guided, plain, *guidance.interval)
         if self._autoencoder is not None and (clip or dynamic_threshold is not None):
             raise InputError(
                 f"model {self.spec.name!r} diffuses latents, which may lie outside [-1, 1]; leave clip and "
                 "dynamic_threshold out"
             )
-        if dynamic_threshold is not None:
-            return dynamically_thresholded(guided, dynamic_threshold)
         clip = self._autoencoder is None if clip is None else clip
-        return clipped(guided) if clip else guided
+        condition = self.condition(asked, tell=True) if condition is None else condition
+        negative = condition if weak else self.condition(away(self.spec, asked, guidance))
+        weaker = None if weak is None else partial(weak.denoised, condition=weak.condition(asked))
+        belief = None
+        if guidance.classifier is not None:
+            belief = guidance.classifier.log_probability(torch.from_numpy(asked.rows).to(self.device))
+
+        def chain(last: Tensor | None = None) -> Denoiser:
+            """All of it, for a network that sees its last x̂0."""
+            toward, away_from = condition, negative
+            if last is not None:
+                toward, away_from = replace(condition, pictures=last), replace(negative, pictures=last)
+
+            def heard(x: Tensor, t: float, shown: Condition) -> Tensor:
+                guess, further = self.predicted(x, t, shown)
+                if hear is not None and (shown is toward or shown is not away_from):
+                    hear(further[: len(asked)])  # of both at once, what is gone towards comes first
+                return guess
+
+            def plain(x: Tensor, t: float) -> Tensor:
+                return heard(x, t, toward)
+
+            if weaker is not None:
+                guided = autoguidance(plain, weaker, guidance_scale, guidance.rescale)
+            else:
+                guided = classifier_free(heard, toward, away_from, guidance_scale, guidance.rescale, guidance.together)
+            if belief is not None:
+                guided = classifier_guidance(guided, belief, guidance.s, self.diffusion.schedule)
+            if guidance.interval is not None:
+                guided = within(guided, plain, *guidance.interval)
+            if dynamic_threshold is not None:
+                return dynamically_thresholded(guided, dynamic_threshold)
+            return clipped(guided) if clip else guided
+
+        return remembering(chain, calls) if self.spec.self_conditioning and calls else chain()
 
     def start(self, seeds: Sequence[int], size: tuple[int, int] | None = None, t: float = 1.0) -> Tensor:
         """The noise that these seeds start from at time t, for pictures of this size: (N, C, H, W) on the device."""
@@ -229,7 +261,8 @@ class Model:
         """Every step of sampling a batch, x in the network's range."""
         order = Order.of(self, request or Request(), len(seeds), seeds, label, prompt, drawn=True)
         table = self.table(order.request)
-        yield from steps(order.denoiser(), order.start(table), table, seeds)
+        spread = order.spread(table)
+        yield from steps(order.denoiser(table, spread=spread), order.start(table), table, seeds, spread)
 
     def sample(
         self,

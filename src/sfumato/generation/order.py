@@ -13,6 +13,7 @@ from sfumato.errors import InputError
 from sfumato.generation.asked import Asked
 from sfumato.generation.provenance import of_task, provenance
 from sfumato.generation.request import Label, Prompt, Request, seeds_from
+from sfumato.generation.spread import LearnedSpread
 from sfumato.images import Images
 from sfumato.networks.condition import Condition
 from sfumato.solvers import Denoiser, Table, solve
@@ -64,8 +65,15 @@ class Order:
         asked = model.ask(seeds, label, prompt, request.guidance)
         return cls(model, request, seeds, asked, model.guidance_scale(request, asked))
 
-    def denoiser(self, part: slice = slice(None), condition: Condition | None = None) -> Denoiser:
-        """Of some of the N pictures. A `condition` of all takes the place of what follows from `asked`."""
+    def denoiser(
+        self,
+        table: Table,
+        part: slice = slice(None),
+        condition: Condition | None = None,
+        spread: LearnedSpread | None = None,
+    ) -> Denoiser:
+        """Of some of the N pictures, for one run after another of a table. A `condition` of all takes the place of what
+        follows from `asked`; `spread` is told what each call says of the variance."""
         request = self.request
         return self.model.denoiser(
             self.asked[part],
@@ -74,7 +82,13 @@ class Order:
             guidance=request.guidance,
             dynamic_threshold=request.dynamic_threshold,
             condition=None if condition is None else condition[part],
+            calls=table.calls,
+            hear=None if spread is None else spread.hear,
         )
+
+    def spread(self, table: Table) -> LearnedSpread | None:
+        """Of the noise, for a table that takes it from what the model has learned. `InputError` where it has not."""
+        return LearnedSpread(self.model.spec, self.model.diffusion.schedule, table) if table.learned else None
 
     def start(self, table: Table, part: slice = slice(None)) -> Tensor:
         """The noise (n, C, H, W) at table.times[0] that some of the N pictures start from."""
@@ -105,9 +119,10 @@ class Order:
         parts, n = [], len(self.seeds)
         for first in range(0, n, batch):
             part = slice(first, first + batch)
-            denoise = self.denoiser(part, condition)
+            spread = self.spread(table)
+            denoise = self.denoiser(table, part, condition, spread)
             x = self.start(table, part) if begin is None else begin(part)
-            x = solve(around(denoise) if around else denoise, x, table, self.seeds[part])
+            x = solve(around(denoise) if around else denoise, x, table, self.seeds[part], spread)
             parts.append(self.model.pictures(x))
             if progress:
                 progress(min(first + batch, n))

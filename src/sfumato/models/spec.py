@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from sfumato.conditioning.labels import LabelSet
 from sfumato.conditioning.text import TextSpec
 from sfumato.diffusion.config import ScheduleConfig
-from sfumato.diffusion.prediction import Prediction
+from sfumato.diffusion.prediction import SIGMA_DATA, Prediction
 from sfumato.errors import InputError
 from sfumato.networks.autoencoder_config import AutoencoderConfig
 from sfumato.networks.config import UNetConfig
@@ -59,6 +59,9 @@ class ModelSpec:
     Attributes:
         name: short name.
         network, schedule, prediction: what it is.
+        variance: of the reverse steps, learned or not (`diffusion.learned`); then the network has twice the channels.
+        sigma_data: see `Diffusion`.
+        self_conditioning: whether the network also sees its last x̂0, behind the channels of x_t.
         size: (height, width) it was trained at.
         labels: what it can be asked for.
         text: how it reads prompts; none: it does not.
@@ -85,6 +88,9 @@ class ModelSpec:
     licence: str = "unknown"
     weights: WeightFacts | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    variance: Literal["fixed", "free", "interpolated"] = "fixed"
+    sigma_data: float = SIGMA_DATA
+    self_conditioning: bool = False
 
     def __post_init__(self) -> None:
         if tuple(map(len, self.labels.kinds.values())) != self.network.labels:
@@ -94,7 +100,11 @@ class ModelSpec:
         own = self.text.vocabulary.size if self.text and self.text.encoder == "words" else 0
         if self.network.vocabulary != own:
             raise InputError(f"the network knows {self.network.vocabulary} words, its vocabulary has {own}")
-        self.shape()
+        channels = self.shape()[0]
+        if self.variance != "fixed" and self.network.output_channels != 2 * channels:
+            raise InputError("a learned variance doubles the channels that the network puts out")
+        if self.self_conditioning and self.network.in_channels != 2 * channels:
+            raise InputError("self-conditioning doubles the channels that the network takes")
 
     def shape(self, size: tuple[int, int] | None = None) -> tuple[int, int, int]:
         """(C, H, W) of what is diffused for pictures of a size (height, width): of the pictures, or of their latents.
@@ -103,7 +113,8 @@ class ModelSpec:
         """
         height, width = size or self.size
         # more channels may go in (a mask and what is around it) or come out (learned variance)
-        channels = min(self.network.in_channels, self.network.output_channels)
+        leaving = self.network.output_channels // (1 if self.variance == "fixed" else 2)
+        channels = min(self.network.in_channels, leaving)
         if self.autoencoder is None:
             self.network.check_size(height, width)
             return channels, height, width

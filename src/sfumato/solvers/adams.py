@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from sfumato.diffusion.prediction import Prediction, check_prediction
+from sfumato.diffusion.prediction import Prediction
 from sfumato.diffusion.schedule import NoiseSchedule
 from sfumato.solvers.first_order import first_order
 from sfumato.solvers.integrals import eps_exponential, gauss, lagrange, whole
@@ -39,7 +39,7 @@ def ab(
     """Adams and Bashforth for uneven steps, each prediction a polynomial in the variable that its ODE is written in:
     eps in σ/α, x0 in α/σ, v in the angle atan(σ/α) (the equations stand in `multistep`)."""
     check_choice("ab", "order", order, (1, 2, 3, 4))
-    check_prediction(prediction)
+    check_choice("ab", "prediction", prediction, ("eps", "x0", "v"))
     variable = {"eps": lambda p: p.rho, "x0": lambda p: 1 / p.rho, "v": lambda p: p.angle}[prediction]
 
     def weigh(nodes: Sequence[Point], q: Point) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
@@ -17,14 +18,15 @@ from sfumato.solvers.table import Row
 __all__ = ["ancestral_euler", "check_eta", "ddim", "ddpm", "euler", "first_order", "lcm"]
 
 
-def ddpm(schedule: NoiseSchedule, times: np.ndarray, *, variance: Variance = "small") -> list[Row]:
+def ddpm(schedule: NoiseSchedule, times: np.ndarray, *, variance: Variance | Literal["learned"] = "small") -> list[Row]:
     """Ancestral sampling, on any subsequence of the steps (Ho et al. 2020, algorithm 2).
 
-    Each row draws from p(x_s | x_t), the posterior with x̂0 for x_0; `variance` as in `diffusion.reverse`.
+    Each row draws from p(x_s | x_t), the posterior with x̂0 for x_0; `variance` as in `diffusion.reverse`, or "learned":
+    then S is that of the small variance, and the model's own scales it (`Table.learned`).
     """
     rows = []
     for t, s in pairwise(times.tolist()):
-        a, b, v = reverse_coefficients(schedule, s, t, variance)
+        a, b, v = reverse_coefficients(schedule, s, t, "small" if variance == "learned" else variance)
         rows.append(Row(t, [float(a)], [float(b)], math.sqrt(v)))
     return rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -117,7 +117,7 @@ def get(
         times: own times instead of steps and spacing: strictly falling; the last is where the result lives. Strictly
             rising times run a deterministic solver backwards, from data to noise (see `inversion`).
         end: "data" for t = 0, or "sigma-min" for 1/T, the least noise that was trained on.
-        options: of the solver, such as eta=0.5 for "ddim" or variance="large" for "ddpm".
+        options: of the solver, such as eta=0.5 for "ddim" or variance="large" or "learned" for "ddpm".
 
     Raises:
         InputError: for an unknown name, spacing or option (naming the nearest), or times that cannot be.
@@ -145,4 +145,5 @@ def get(
         raise InputError(f"the time {grid[grid > 0].min():g} is too near to 0: end at 0 itself")
     rows = solver.rows(schedule, grid, **solver.fixed, **options)
     title = name + "".join(f" {key}={value}" for key, value in options.items())
-    return Table.from_rows(title, rows, float(grid[-1]), len(grid) - 1, spacing)
+    table = Table.from_rows(title, rows, float(grid[-1]), len(grid) - 1, spacing)
+    return replace(table, learned=True) if options.get("variance") == "learned" else table

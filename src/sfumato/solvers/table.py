@@ -58,6 +58,7 @@ class Table:
         S: (N,) float64, weight of fresh noise.
         steps: solver steps, for which N network calls are made.
         spacing: how the times were chosen.
+        learned: S is scaled, value by value, to the variance that the model has learned.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Table:
     S: np.ndarray
     steps: int
     spacing: str = "given"
+    learned: bool = False
 
     def __post_init__(self) -> None:
         for field in ("times", "X", "D", "S"):
@@ -131,7 +133,8 @@ class Table:
     def to_json(self) -> str:
         """All of it, exactly (Python prints floats so that they read back equal)."""
         arrays = {key: getattr(self, key).tolist() for key in ("times", "X", "D", "S")}
-        return json.dumps({"name": self.name, "steps": self.steps, "spacing": self.spacing, **arrays})
+        more = {"learned": True} if self.learned else {}
+        return json.dumps({"name": self.name, "steps": self.steps, "spacing": self.spacing, **arrays, **more})
 
     @classmethod
     def from_json(cls, text: str) -> Table:
@@ -139,14 +142,18 @@ class Table:
         try:
             facts = json.loads(text)
             arrays = {key: np.array(facts[key], np.float64) for key in ("times", "X", "D", "S")}
-            return cls(name=str(facts["name"]), steps=facts["steps"], spacing=str(facts["spacing"]), **arrays)
+            learned = facts.get("learned", False) is True
+            return cls(
+                str(facts["name"]), **arrays, steps=facts["steps"], spacing=str(facts["spacing"]), learned=learned
+            )
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"not a solver table: {error}") from error
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Table):
             return NotImplemented
-        return (self.name, self.steps) == (other.name, other.steps) and all(
+        mine, theirs = ((table.name, table.steps, table.learned) for table in (self, other))
+        return mine == theirs and all(
             np.array_equal(getattr(self, key), getattr(other, key)) for key in ("times", "X", "D", "S")
         )
 
@@ -155,6 +162,7 @@ class Table:
 
     def __str__(self) -> str:
         head = f"{self.name}: {self.steps} steps, {self.calls} network calls, spacing {self.spacing}"
+        head += "; S is scaled by the learned variance" if self.learned else ""
         lines = [head, "    i        t  | X  | D  | S"]
         for i, (x, d, s) in enumerate(zip(self.X, self.D, self.S, strict=True)):
             row = "  ".join(f"{v: .5f}" for v in x), "  ".join(f"{v: .5f}" for v in d)

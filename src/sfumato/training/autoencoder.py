@@ -78,12 +78,13 @@ def _train(
     data = open_run(config, say)
     kept, held = split(data, config.held_out, config.seed, labelled=False)
     shape = _shape(config, data)
-    batches = Batches(kept, config.seed, steps=1, flip=config.flip)
+    batches = Batches(kept, config.seed, flip=config.flip)
     torch.manual_seed(seeds.torch_seed(config.seed, 0, seeds.Stream.WEIGHTS))
     network = Autoencoder(shape).to(device).train()
     judge = PatchDiscriminator(shape.in_channels, config.discriminator_channels, config.discriminator_layers).to(device)
     both = nn.ModuleDict({"autoencoder": network, **({"discriminator": judge} if config.adversarial else {})})
     average = Average(network)
+    states = {"weights": both.state_dict(), "average": average.values}
     optimizer = torch.optim.AdamW(
         [{"params": part.parameters(), "betas": BETAS[name]} for name, part in both.items()],
         lr=config.lr,
@@ -94,7 +95,7 @@ def _train(
 
     position = Position()
     if config.resume:
-        position = checkpoint.restore(out / "checkpoints", both, average, optimizer, say)
+        position = checkpoint.restore(out / "checkpoints", states, optimizer, say)
     machine = f"{device.type}, fp32, {torch.get_num_threads()} threads, torch {torch.__version__}"
     check_same(position, data.fingerprint, machine, say)
     if position.seen > config.pictures:
@@ -157,7 +158,7 @@ def _train(
                 if every(config.checkpoint_every, before) or finished or stop.is_set():
                     window, spent = recent.look(batches), round(time.monotonic() - started, 1)
                     now = Position(seen, log.settle(), window, data.fingerprint, machine, spent)
-                    checkpoint.save(out / "checkpoints", now, both, average, optimizer, config.keep)
+                    checkpoint.save(out / "checkpoints", now, states, optimizer, config.keep)
             if stop.is_set() and not finished:
                 say(f"Stopped and saved at {seen:,} pictures. Go on with: sfumato {config.verb} --out {out} --resume")
                 raise KeyboardInterrupt

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file each, written whole or not at all. A run goes on from the newest readable one.
 
-A checkpoint holds weights, averages and the optimizer's state; how far the run was and how long its log was stand in
-the header. There is no random state to hold (see `batches`).
+A checkpoint holds states by name (weights, averages, what an objective learned) and the optimizer's; how far the run
+was and how long its log was stand in the header. There is no random state to hold (see `batches`).
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from sfumato.errors import InputError
 from sfumato.files import atomic_path
 from sfumato.models.folder import write_tensors
-from sfumato.training.ema import Average
 from sfumato.typed import build
 
-__all__ = ["Position", "Window", "restore", "save"]
+__all__ = ["Position", "States", "Window", "restore", "save"]
 
 FORMAT = 1
 HEADER = "sfumato_checkpoint"
+
+States = Mapping[str, Mapping[str, Tensor]]
+"""What a checkpoint holds, by name: tensors by name, which `restore` writes into."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ class Position:
     seconds: float = 0.0  # spent so far, over all sittings
 
 
-def save(folder: Path, position: Position, model: nn.Module, average: Average, optimizer: Optimizer, keep: int) -> Path:
+def save(folder: Path, position: Position, states: States, optimizer: Optimizer, keep: int) -> Path:
     """Write a checkpoint and remove all but the `keep` newest. Returns its path. Raises `OSError` when it cannot be."""
-    tensors = _flatten(model, average, optimizer)
+    tensors = _flatten(states, optimizer)
     path = folder / f"{position.seen:012d}.safetensors"
     facts = {"format": FORMAT, "sha256": _digest(tensors), "position": asdict(position)}
     with atomic_path(path) as temporary:
@@ -77,9 +79,7 @@ def save(folder: Path, position: Position, model: nn.Module, average: Average, o
     return path
 
 
-def restore(
-    folder: Path, model: nn.Module, average: Average, optimizer: Optimizer, say: Callable[[str], None]
-) -> Position:
+def restore(folder: Path, states: States, optimizer: Optimizer, say: Callable[[str], None]) -> Position:
     """Go on from the newest checkpoint that is whole; from the beginning where there is none yet.
 
     A damaged one is passed over: `say` is told, and its file gets the ending .damaged.
@@ -96,7 +96,7 @@ def restore(
             path.rename(path.with_suffix(".damaged"))
             say(f"Passed over {path}: {error}. It is kept as {path.with_suffix('.damaged').name}.")
             continue
-        _put(tensors, path, model, average, optimizer)
+        _put(tensors, path, states, optimizer)
         return position
     if paths:
         raise InputError(f"none of the {len(paths)} checkpoints in {folder} is whole. Start again in another folder.")
@@ -125,10 +125,9 @@ def _read(path: Path) -> tuple[Position, dict[str, Tensor]]:
         raise _Damaged(str(error)) from error
 
 
-def _put(tensors: dict[str, Tensor], path: Path, model: nn.Module, average: Average, optimizer: Optimizer) -> None:
+def _put(tensors: dict[str, Tensor], path: Path, states: States, optimizer: Optimizer) -> None:
     """Copy a checkpoint's tensors to where they belong; each must have a place, and each place its tensor."""
-    places = {f"weights/{name}": value for name, value in model.state_dict().items()}
-    places |= {f"average/{name}": value for name, value in average.values.items()}
+    places = _named(states)
     optimizer.state.clear()
     for i, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         if f"optimizer/{i}/step" in tensors:  # AdamW has no state before its first step
@@ -144,13 +143,16 @@ def _put(tensors: dict[str, Tensor], path: Path, model: nn.Module, average: Aver
             value.copy_(tensors[name])
 
 
-def _flatten(model: nn.Module, average: Average, optimizer: Optimizer) -> dict[str, Tensor]:
-    tensors = {f"weights/{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"average/{name}": value for name, value in average.values.items()}
+def _flatten(states: States, optimizer: Optimizer) -> dict[str, Tensor]:
+    tensors = _named(states)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for i, parameter in enumerate(parameters):
         tensors |= {f"optimizer/{i}/{name}": value for name, value in optimizer.state[parameter].items()}
     return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def _named(states: States) -> dict[str, Tensor]:
+    return {f"{state}/{name}": value for state, tensors in states.items() for name, value in tensors.items()}
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

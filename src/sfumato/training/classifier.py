@@ -36,6 +36,7 @@ from sfumato.training.held_out import accuracy, chance, split
 from sfumato.training.pacing import learning_rate, stop_requests
 from sfumato.training.progress import Meter
 from sfumato.training.subject import network_for
+from sfumato.training.times import on_steps
 
 __all__ = ["train_classifier"]
 
@@ -79,7 +80,7 @@ def _train(
 
     spec = _describe(config, model, data)
     schedule = spec.schedule.build()
-    batches = Batches(data, config.seed, schedule.steps, flip=config.flip)
+    batches = Batches(data, config.seed, flip=config.flip)
     torch.manual_seed(seeds.torch_seed(config.seed, 0, seeds.Stream.WEIGHTS))  # and of the dropout masks that follow
     network = NoisyClassifier(spec.network).to(device).train()
     average = Average(network)
@@ -96,8 +97,9 @@ def _train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, seen)
             batch = batches.at(seen, count)
-            xt = forward.noisy(schedule, batch.x0.to(device), batch.t, batch.noise.to(device))
-            logits = network(forward.network_input(schedule, xt, batch.t), batch.t)
+            t = on_steps(batch.fraction, schedule.steps)
+            xt = forward.noisy(schedule, batch.x0.to(device), t, batch.noise.to(device))
+            logits = network(forward.network_input(schedule, xt, t), t)
             loss = -label_log_probability(logits, batch.labels.to(device)).mean()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip, foreach=True)
@@ -167,7 +169,7 @@ def _listed(kinds: Mapping[str, tuple[str, ...]]) -> str:
 def _describe(config: ClassifierConfig, model: ModelSpec, data: Dataset) -> ClassifierSpec:
     return ClassifierSpec(
         name=f"{data.name} classifier",
-        network=network_for(config, data.images.shape[3], tuple(map(len, data.kinds.values()))),
+        network=network_for(config.network, data.images.shape[3], tuple(map(len, data.kinds.values()))),
         schedule=model.schedule,
         size=model.size,
         labels=LabelSet.of(data.kinds, data.labels, dropout=0.0),

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal
 from sfumato.diffusion.config import ScheduleConfig
 from sfumato.errors import InputError
 from sfumato.networks.config import UNetConfig
+from sfumato.training.averages_config import AveragesConfig
+from sfumato.training.objective_config import ObjectiveConfig
 from sfumato.training.options import RunOptions
 
 __all__ = ["TrainConfig", "stored_config"]
@@ -28,15 +30,21 @@ class TrainConfig(RunOptions):
 
     network: UNetConfig = field(default_factory=lambda: UNetConfig(patch=2))
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    prediction: Literal["eps", "x0", "v"] = "v"
+    prediction: Literal["eps", "x0", "v", "F"] = "v"
     """what the network learns to put out"""
     weighting: Literal["simple", "eps", "x0", "v", "min-snr", "soft-min-snr", "p2", "edm", "vlb"] = "simple"
     """weight of the loss over noise levels"""
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
     accumulate: int = 1
     """micro-batches a step: less memory, the same step (only dropout masks differ)"""
     ema_halflife: int = 25_000
     """half-life of the averaged weights, in pictures"""
+    averages: AveragesConfig = field(default_factory=AveragesConfig)
+    beta2: float = 0.99
+    """AdamW's memory of squared gradients"""
+    unlabelled: bool = False
+    """learn the pictures without their labels"""
     label_dropout: float = 0.1
     """chance that a picture loses all labels, and, of several kinds, each alone (for classifier-free guidance)"""
     text: Literal["none", "words", "minilm", "clip", "t5"] = "none"
@@ -62,10 +70,14 @@ class TrainConfig(RunOptions):
         self._at_least_one("accumulate")
         if not 0 <= self.label_dropout <= 1:
             raise InputError(f"label_dropout is a share from 0 to 1, not {self.label_dropout}")
+        if not 0 <= self.beta2 < 1:
+            raise InputError(f"beta2 is a number from 0 to below 1, such as 0.99, not {self.beta2}")
         if self.batch % self.accumulate:
             raise InputError(f"batch {self.batch} cannot be split into {self.accumulate} equal micro-batches")
         if self.text == "none" and (self.spoken or self.network.pooled_text):
             raise InputError("spoken and network.pooled-text belong to a training with --text")
+        if self.text != "none" and self.unlabelled:
+            raise InputError("captions are made of labels: --text and --unlabelled exclude each other")
         if self.text in ("none", "words") and self.text_encoder is not None:
             raise InputError("text-encoder is the folder of a frozen one: --text minilm, clip or t5")
         if self.autoencoder is None:

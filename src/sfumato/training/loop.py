@@ -8,21 +8,22 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from sfumato import seeds
 from sfumato.devices import find_device
-from sfumato.diffusion.loss import check_weighting
 from sfumato.diffusion.prediction import check_prediction
 from sfumato.diffusion.process import Diffusion
 from sfumato.errors import InputError
 from sfumato.files import check_writable
 from sfumato.models.folder import save_folder
+from sfumato.networks.condition import Condition
 from sfumato.networks.unet import UNet
 from sfumato.training import checkpoint, run_folder
+from sfumato.training.averages import Averages
 from sfumato.training.checkpoint import Position
 from sfumato.training.config import TrainConfig
-from sfumato.training.ema import Average, decay
+from sfumato.training.objective import Objective
 from sfumato.training.pacing import disk_errors, learning_rate, stop_requests
 from sfumato.training.preview import preview
 from sfumato.training.progress import Log, Meter, memory_mb
@@ -65,30 +66,32 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
-    diffusion = Diffusion(config.schedule.build(), check_prediction(config.prediction))
-    check_weighting(config.weighting)
+    diffusion = Diffusion(config.schedule.build(), check_prediction(config.prediction), config.objective.sigma_data)
     if diffusion.schedule.terminal_snr > MAX_TERMINAL_SNR:
         raise InputError(
             f"the schedule ends at an SNR of {diffusion.schedule.terminal_snr:.2g}: training would never see what "
             "sampling starts from. Use more steps, another schedule, or --schedule.zero-terminal-snr."
         )
+    objective = Objective(config, diffusion, device)
     data = run_folder.open_run(config, say)
-    subject = open_subject(config, data, diffusion.schedule.steps, device, say)
+    subject = open_subject(config, data, device, say)
     batches = subject.batches
     spec = model_spec(config, subject)
 
     torch.manual_seed(seeds.torch_seed(config.seed, 0, seeds.Stream.WEIGHTS))
     network = UNet(subject.network).to(device).train()
-    average = Average(network)
+    averages = Averages(config, network)
+    learned = [*network.parameters(), *objective.parameters()]
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
+        learned, lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay, fused=True
     )
-    size = 4 * sum(p.numel() for p in network.parameters())
-    check_writable(out, need_bytes=(config.keep + 2) * 4 * size)
+    states = {"weights": network.state_dict(), **averages.states, "objective": objective.state_dict()}
+    size = 4 * sum(p.numel() for p in learned)
+    check_writable(out, need_bytes=(config.keep + 2) * (3 + len(averages)) * size)
 
     position = Position()
     if config.resume:
-        position = checkpoint.restore(out / "checkpoints", network, average, optimizer, say)
+        position = checkpoint.restore(out / "checkpoints", states, optimizer, say)
     arithmetic = "bf16" if autocast._enabled else "fp32"
     machine = f"{device.type}, {arithmetic}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     run_folder.check_same(position, subject.fingerprint, machine, say)
@@ -109,10 +112,14 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
         seconds = time.monotonic() - started
         window = recent.look(batches)  # never save what was not looked at
         now = Position(seen, log.settle(), window, subject.fingerprint, machine, round(seconds, 1))
-        checkpoint.save(out / "checkpoints", now, network, average, optimizer, config.keep)
+        checkpoint.save(out / "checkpoints", now, states, optimizer, config.keep)
         facts = {**spec.training, "pictures": seen, "seconds": round(seconds)}
         described = replace(spec, training=facts)
-        save_folder(out / "model", described, average.values, "average", parts=subject.parts)
+        save_folder(out / "model", described, averages.main.values, "average", parts=subject.parts)
+
+    def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        with autocast:
+            return network(x, t, condition).float()
 
     def every(interval: int, last: int) -> bool:
         """Whether a multiple of `interval` lies in (last, seen]."""
@@ -130,20 +137,16 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
                 batch = batches.at(seen, part)
                 if config.network.dropout:
                     torch.manual_seed(seeds.torch_seed(config.seed, seen, seeds.Stream.LAYERS))
-                x0, eps = batch.x0.to(device), batch.noise.to(device)
-                xt = diffusion.noisy(x0, batch.t, eps)
-                condition = subject.told(batch).to(device)
-                with autocast:
-                    output = network(diffusion.network_input(xt, batch.t), batch.t, condition)
-                losses = diffusion.loss(output.float(), x0, batch.t, eps, config.weighting)
+                losses = objective(predict, batch, subject.told(batch).to(device))
                 partial = losses.sum() / count
                 partial.backward()
                 loss += partial.detach()
                 seen += part
-            norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip, foreach=True)
+            norm = nn.utils.clip_grad_norm_(learned, config.clip, foreach=True)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            average.update(network, decay(count, seen, config.ema_halflife, config.ema_rampup))
+            objective.settle()
+            averages.update(network, count, seen)
             recent.add(before, count, loss, norm)
 
             finished = seen == config.pictures
@@ -155,7 +158,9 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
                     log.write(pictures=seen, **facts, rate=meter.rate, memory_mb=memory_mb())
                 if every(config.sample_every, before) or (finished and config.sample_every):
                     recent.look(batches)
-                    preview(spec, subject, network, average, out / "samples" / f"{seen:012d}.png")
+                    preview(spec, subject, network, averages.main, out / "samples" / f"{seen:012d}.png")
+                if every(config.averages.every, before) or finished:
+                    averages.snapshot(out, seen)
                 if every(config.checkpoint_every, before) or finished or stop.is_set():
                     save()
             if stop.is_set() and not finished:

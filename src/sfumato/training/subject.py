@@ -23,7 +23,6 @@ from sfumato.networks.condition import Condition
 from sfumato.networks.config import UNetConfig
 from sfumato.training.batches import Batch, Batches
 from sfumato.training.captions import Captions
-from sfumato.training.classifier_config import ClassifierConfig
 from sfumato.training.config import TrainConfig
 from sfumato.training.latents import Latents
 
@@ -70,14 +69,14 @@ class Subject:
         return self.reader.learn(batch.texts) if self.reader else Condition(labels=batch.labels)
 
 
-def open_subject(
-    config: TrainConfig, data: Dataset, steps: int, device: torch.device, say: Callable[[str], None]
-) -> Subject:
-    """Prepare what a run learns. `steps`: T of the schedule.
+def open_subject(config: TrainConfig, data: Dataset, device: torch.device, say: Callable[[str], None]) -> Subject:
+    """Prepare what a run learns.
 
     Raises:
         InputError: when captions are missing, a text encoder or an autoencoder cannot be read, or sizes do not fit.
     """
+    if config.unlabelled:
+        data = replace(data, labels=data.labels[:, :0], kinds={})
     captions = text = reader = latents = None
     features = config.text_features
     if config.text != "none":
@@ -99,7 +98,8 @@ def open_subject(
         latents = Latents(autoencoder.to(device), data, path, key, config.flip, say)
     channels = latents.autoencoder.config.latent_channels if latents else data.images.shape[3]
     kinds = () if text else tuple(map(len, data.kinds.values()))
-    network = network_for(config, channels, kinds)
+    seen, told = 1 + config.objective.self_conditioning, 1 + (config.objective.variance != "fixed")
+    network = network_for(config.network, channels, kinds, seen * channels, told * channels)
     if text is not None:
         words = (text.vocabulary.size, text.length) if text.words else (0, 0)
         network = replace(network, context=features, vocabulary=words[0], tokens=words[1])
@@ -110,7 +110,9 @@ def open_subject(
         text=text,
         reader=reader,
         latents=latents,
-        batches=Batches(data, config.seed, steps, config.label_dropout, config.flip, captions, latents),
+        batches=Batches(
+            data, config.seed, config.label_dropout, config.flip, captions, latents, config.objective.offset_noise
+        ),
         parts=Parts(latents.autoencoder.state_dict() if latents else None, config.text_encoder),
     )
 
@@ -129,17 +131,22 @@ def _is_prompt(text: str) -> bool:
         return False
 
 
-def network_for(config: TrainConfig | ClassifierConfig, channels: int, labels: tuple[int, ...]) -> UNetConfig:
-    """The network's shape with the channels and labels of the data. `InputError` when the config says otherwise."""
-    asked = config.network
+def network_for(
+    asked: UNetConfig, channels: int, labels: tuple[int, ...], entering: int | None = None, leaving: int | None = None
+) -> UNetConfig:
+    """The network's shape with the channels and labels of the data. `InputError` when it was asked for another.
+
+    `entering` and `leaving`: channels of its input and output, where these are others than the data's.
+    """
+    entering, leaving = entering or channels, leaving or channels
     for name, value, actual in [
-        ("in_channels", asked.in_channels, {UNetConfig().in_channels, channels}),
-        ("out_channels", asked.out_channels, {None, channels}),
+        ("in_channels", asked.in_channels, {UNetConfig().in_channels, entering}),
+        ("out_channels", asked.out_channels, {None, leaving}),
         ("labels", asked.labels, {(), labels}),
     ]:
         if value not in actual:
             raise InputError(f"network.{name} is {value}, but the data has {channels} channels and labels {labels}")
-    return replace(asked, in_channels=channels, out_channels=None, labels=labels)
+    return replace(asked, in_channels=entering, out_channels=None if leaving == entering else leaving, labels=labels)
 
 
 def model_spec(config: TrainConfig, subject: Subject) -> ModelSpec:
@@ -161,6 +168,9 @@ def model_spec(config: TrainConfig, subject: Subject) -> ModelSpec:
         network=subject.network,
         schedule=config.schedule,
         prediction=config.prediction,
+        variance=config.objective.variance,
+        sigma_data=config.objective.sigma_data,
+        self_conditioning=config.objective.self_conditioning,
         size=(height, width),
         labels=subject.labels,
         text=subject.text,

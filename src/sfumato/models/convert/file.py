@@ -114,6 +114,7 @@ def _openai(tensors: Mapping[str, Tensor], told: Told, name: str) -> Converted:
         network=network,
         schedule=schedule,
         prediction=told.prediction,
+        variance="interpolated" if network.output_channels == 2 * network.in_channels else "fixed",  # as all of theirs
         size=told.size,
         labels=class_labels(network.labels),
         sampling=defaults_for(text=False),

@@ -63,6 +63,8 @@ def schedule_to_diffusers(schedule: ScheduleConfig, prediction: Prediction) -> d
         InputError: for a schedule with α = 1, which DDIM does not have.
     """
     built = schedule.build()
+    if prediction not in PREDICTIONS.values():
+        raise InputError(f"diffusers' DDIM knows no prediction {prediction!r}")
     if not built.variance_preserving:
         raise InputError(f"diffusers' DDIM needs a schedule with α² + σ² = 1; {schedule.name!r} has α = 1")
     result: dict[str, Any] = {

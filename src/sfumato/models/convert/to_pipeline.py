@@ -47,6 +47,8 @@ def to_pipeline(
     """
     if out.exists() and not (out.is_dir() and ((out / "model_index.json").is_file() or not any(out.iterdir()))):
         raise InputError(f"{out} is there already, and is no pipeline of diffusers. Choose a new or empty folder.")
+    if spec.self_conditioning:
+        raise InputError("diffusers has no pipeline for a network that sees its own last x̂0 (self-conditioning)")
     config, state = told_the_index(spec.network, tensors, spec.schedule.steps)
     unet, unet_state = unet_to_diffusers(config, state)
     factor = spec.autoencoder.factor if spec.autoencoder else 1
