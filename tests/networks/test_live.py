@@ -5,8 +5,10 @@ import torch
 
 from sfumato.networks.attend import attend
 from sfumato.networks.kernels.build import library
+from sfumato.networks.kernels.kept import KEPT
+from sfumato.networks.kernels.winograd import spread_bytes
 from sfumato.networks.layers import ResBlock, conv
-from sfumato.networks.live import most_live_bytes
+from sfumato.networks.live import kept_bytes, most_live_bytes
 
 
 def empty(*shape, dtype=torch.float32):
@@ -33,10 +35,11 @@ def test_weights_that_were_there_do_not_count():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_residual_block(dtype):
-    """Its input, what it normalised last, that through SiLU, and the last convolution's output."""
+    """Its input, what is normalised last, and that normalised; and 4 means and deviations of each picture."""
     with torch.device("meta"):
         block = ResBlock(8, 8, None, groups=4).to(dtype).eval()
-    assert most_live_bytes(lambda: block(empty(2, 8, 16, 16, dtype=dtype))) == 4 * (2 * 8 * 16 * 16) * dtype.itemsize
+    expected = (3 * (2 * 8 * 16 * 16) + 2 * (2 * 4)) * dtype.itemsize
+    assert most_live_bytes(lambda: block(empty(2, 8, 16, 16, dtype=dtype))) == expected
 
 
 def test_what_a_convolution_takes_for_itself():
@@ -54,12 +57,44 @@ def test_what_a_convolution_takes_for_itself():
 
 @pytest.mark.skipif(library() is None, reason="needs a C++ compiler, for the kernels")
 def test_what_our_own_convolution_takes_for_itself():
-    """Weights at 36 places, rows 16 floats apart; and all 64 tiles' inputs and outputs, which one block holds."""
+    """Weights at 36 places, these a little apart; and all 64 tiles' inputs and outputs, which one block holds."""
     with torch.device("meta"):
         layer = conv(64, 64)
-    plain, row = 4 * 2 * 64 * 1024, 4 * (64 + 16)
-    taken = 36 * 64 * row + 36 * 64 * 2 * row
-    assert most_live_bytes(lambda: layer(empty(1, 64, 32, 32)), scratch="reordered") == plain + taken
+    plain, weights, tiles = 4 * 2 * 64 * 1024, 4 * 36 * (64 * 64 + 144), 4 * 36 * 2 * (5 * 1024 + 144)
+    found = most_live_bytes(lambda: layer(empty(1, 64, 32, 32)), scratch="reordered")
+    assert plain + weights + tiles <= found <= plain + weights + tiles + 4 * 36 * 3 * 1024
+
+
+@pytest.mark.skipif(library() is None, reason="needs a C++ compiler, for the kernels")
+def test_what_convolutions_keep():
+    """The weights of a few tiles, once for each layer, as far as there is room."""
+    with torch.device("meta"):
+        layers = [conv(64, 64) for _ in range(3)]
+
+    def work():
+        x = empty(1, 64, 16, 16)
+        for layer in [*layers, *layers]:
+            layer(x)
+
+    one = spread_bytes(64, 64, 4)
+    assert kept_bytes(work, "reordered") == 3 * one
+    assert kept_bytes(work, "reordered", most=2 * one + 1) == 2 * one
+    assert kept_bytes(work, "unfolded") == 0
+    kept, none = (most_live_bytes(lambda n=n: layers[0](empty(n, 64, 16, 16)), scratch="reordered") for n in (1, 4))
+    assert none - kept > one  # what is not kept is made for the call
+
+
+@pytest.mark.skipif(library() is None, reason="needs a C++ compiler, for the kernels")
+def test_what_is_said_to_be_kept_is_kept():
+    layers, before = [conv(64, 64).eval() for _ in range(2)], KEPT.bytes
+    x = torch.randn(1, 64, 16, 16)
+    with torch.no_grad():
+        for layer in [*layers, *layers]:
+            layer(x)
+    with torch.device("meta"):
+        shapes = [conv(64, 64) for _ in range(2)]
+    said = kept_bytes(lambda: [layer(empty(1, 64, 16, 16)) for layer in shapes], "reordered")
+    assert KEPT.bytes - before == said
 
 
 def test_attention_holds_its_scores_or_not():

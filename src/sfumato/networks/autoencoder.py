@@ -163,4 +163,8 @@ def _layers(config: AutoencoderConfig, parts: Sequence[Part], down: bool = False
 
 
 def _leave(config: AutoencoderConfig, width: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(group_norm(width, config.groups), nn.SiLU(), conv(width, channels))
+    return nn.Sequential(
+        group_norm(width, config.groups, silu=True),
+        nn.Identity(),  # files know the convolution as number 2
+        conv(width, channels),
+    )

@@ -49,7 +49,7 @@ class NoisyClassifier(nn.Module):
         self.enter = entrance(config)
         self.down, _ = down_layers(config)
         self.middle = middle_layers(config)
-        self.norm = group_norm(width, config.groups)
+        self.norm = group_norm(width, config.groups, silu=True)
         self.pool = AttentionPool(width, heads=config.heads_of(width))
         self.heads = nn.ModuleList(linear(width, count) for count in config.labels)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -78,7 +78,7 @@ class NoisyClassifier(nn.Module):
         h = enter(config, self.enter, x)
         for layer in [*self.down, *self.middle]:
             h = layer(h, embedding, None) if isinstance(layer, Stage) else layer(h)
-        pooled = self.pool(F.silu(self.norm(h)))
+        pooled = self.pool(self.norm(h))
         return [head(pooled) for head in self.heads]
 
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.networks.attend import attend
-from sfumato.networks.kernels.winograd import Conv2d
+from sfumato.networks.kernels.conv import Conv2d
+from sfumato.networks.kernels.norm import GroupNorm
 
 __all__ = [
     "Attention",
@@ -40,8 +41,8 @@ def sinusoidal(position: Tensor, features: int, kind: Literal["ddpm", "adm"] = "
     return torch.cat([angle.sin(), angle.cos()] if kind == "ddpm" else [angle.cos(), angle.sin()], dim=1)
 
 
-def group_norm(channels: int, groups: int, eps: float = 1e-6) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(channels, groups), channels, eps=eps)
+def group_norm(channels: int, groups: int, eps: float = 1e-6, silu: bool = False) -> GroupNorm:
+    return GroupNorm(math.gcd(channels, groups), channels, eps, silu)
 
 
 def conv(channels_in: int, channels_out: int, size: int = 3, stride: int = 1, zero: bool = False) -> Conv2d:
@@ -88,27 +89,25 @@ class ResBlock(nn.Module):
         super().__init__()
         self.scale_shift = scale_shift
         self.resample = {None: nn.Identity(), "down": nn.AvgPool2d(2), "up": nn.Upsample(scale_factor=2)}[resample]
-        self.norm1 = group_norm(channels_in, groups, eps)
+        self.norm1 = group_norm(channels_in, groups, eps, silu=True)
         self.conv1 = conv(channels_in, channels_out)
         self.embed = None if embedding is None else linear(embedding, channels_out * (2 if scale_shift else 1))
-        self.norm2 = group_norm(channels_out, groups, eps)
+        self.norm2 = group_norm(channels_out, groups, eps, silu=True)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = conv(channels_out, channels_out, zero=True)
         self.skip = conv(channels_in, channels_out, size=1) if channels_in != channels_out else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """(N, Cin, H, W), (N, E) already through SiLU -> (N, Cout, H, W), or H and W halved or doubled."""
-        h = self.conv1(self.resample(F.silu(self.norm1(x))))
+        h = self.conv1(self.resample(self.norm1(x)))
         if self.embed is None:
             h = self.norm2(h)
+        elif self.scale_shift:
+            h = self.norm2(h, film=self.embed(embedding))
         else:
-            shift = self.embed(embedding)[:, :, None, None]
-            if self.scale_shift:
-                scale, shift = shift.chunk(2, dim=1)
-                h = torch.addcmul(shift, self.norm2(h), 1 + scale)
-            else:
-                h = self.norm2(h + shift)
-        return self.skip(self.resample(x)) + self.conv2(self.dropout(F.silu(h)))
+            h = self.norm2(h, added=self.embed(embedding))
+        h = self.conv2(self.dropout(h))
+        return self.skip(self.resample(x)) + h
 
 
 class Attention(nn.Module):

@@ -13,13 +13,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sfumato.networks.kernels import winograd
+from sfumato.networks.kernels.conv import keeps, side_of
+from sfumato.networks.kernels.kept import MOST_KEPT_BYTES
+from sfumato.networks.kernels.winograd import room_bytes, spread_bytes
 
-__all__ = ["Scratch", "convolution_scratch", "most_live_bytes"]
+__all__ = ["Scratch", "convolution_scratch", "kept_bytes", "most_live_bytes"]
 
 Scratch = Literal["reordered", "unfolded"]
 """What a convolution takes for itself: a copy of its weights in another order, or of its input with every number as
-often as the kernel sees it. Where ours takes torch's place (`kernels.winograd`), "reordered" is what that takes."""
+often as the kernel sees it. Where ours takes torch's place (`kernels.conv`), "reordered" is what that takes."""
 
 CONVOLUTION = torch.ops.aten.convolution.default  # (input, weight, bias, stride, padding, dilation, …, groups)
 
@@ -42,7 +44,7 @@ def most_live_bytes(work: Callable[[], object], fused: bool = True, scratch: Scr
 
     Every operation is seen as it would run, with shapes and number types but no numbers; a tensor counts from the
     operation that makes it until nothing refers to its storage any more. What else a kernel takes for itself does not
-    show.
+    show; nor does what stays after the call, see `kept_bytes`.
 
     Args:
         work: calls networks on the meta device, with inputs that it makes there.
@@ -54,13 +56,28 @@ def most_live_bytes(work: Callable[[], object], fused: bool = True, scratch: Scr
     return count.most
 
 
+@torch.no_grad()
+def kept_bytes(work: Callable[[], object], scratch: Scratch | None, most: int = MOST_KEPT_BYTES) -> int:
+    """What convolutions keep after `work` for the next call (`kernels.kept`), as long as their network is there.
+
+    Args:
+        work, scratch: as of `most_live_bytes`.
+        most: what there is room for.
+    """
+    with _Count(scratch, most) as count:
+        work()
+    return sum(count.kept.values())
+
+
 class _Count(TorchDispatchMode):
     """Follows storages from the operation that makes them to their end."""
 
-    def __init__(self, scratch: Scratch | None) -> None:
+    def __init__(self, scratch: Scratch | None, most_kept: int = MOST_KEPT_BYTES) -> None:
         super().__init__()
         self.now = self.most = 0
+        self.kept: dict[int, int] = {}  # by the storage of the weights
         self._scratch: Scratch | None = scratch
+        self._most_kept = most_kept
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -74,7 +91,7 @@ class _Count(TorchDispatchMode):
                 self._known.add(key)
                 self.now += size
                 weakref.finalize(storage, self._end, key, size)
-        own = _scratch_bytes(self._scratch, args, made[0]) if func is CONVOLUTION else 0
+        own = self._scratch_bytes(args, made[0]) if func is CONVOLUTION else 0
         self.most = max(self.most, self.now + own)
         return result
 
@@ -82,17 +99,25 @@ class _Count(TorchDispatchMode):
         self._known.discard(key)
         self.now -= size
 
+    def _scratch_bytes(self, args: Any, result: Tensor) -> int:
+        """Of a convolution of these arguments, to its result (N, O, H, W)."""
+        x, weight, _, stride, padding, dilation, *_, groups = args
+        if self._scratch == "reordered" and weight.shape[2:] == (3, 3) and weight.dtype == torch.float32:
+            plain = (*stride, *padding, *dilation) == (1,) * 6 and groups == 1
+            side = side_of(x.shape, len(weight)) if plain else None
+            if side:
+                return room_bytes(x.shape, len(weight), side) + self._made_bytes(x, weight, side)
+        if self._scratch == "unfolded" and weight[0, 0].numel() > 1:
+            return weight[0].numel() * (result.numel() // len(weight)) * weight.itemsize
+        return weight.numel() * weight.itemsize if self._scratch == "reordered" else 0
 
-def _scratch_bytes(scratch: Scratch | None, args: Any, result: Tensor) -> int:
-    """Of a convolution of these arguments, to its result (N, O, H, W)."""
-    x, weight, _, stride, padding, dilation, *_, groups = args
-    if scratch == "reordered" and weight.shape[2:] == (3, 3) and weight.dtype == torch.float32:
-        plain = (*stride, *padding, *dilation) == (1,) * 6 and groups == 1
-        if plain and winograd.fits(x.shape, len(weight)):
-            return winograd.scratch_bytes(x.shape, len(weight))
-    if scratch == "unfolded" and weight[0, 0].numel() > 1:
-        return weight[0].numel() * (result.numel() // len(weight)) * weight.itemsize
-    return weight.numel() * weight.itemsize if scratch == "reordered" else 0
+    def _made_bytes(self, x: Tensor, weight: Tensor, side: int) -> int:
+        """Of spread weights that are made for a call and end with it; others are kept."""
+        size, key = spread_bytes(x.shape[1], len(weight), side), weight.untyped_storage()._cdata
+        if keeps(x.shape, side) and size + sum(self.kept.values()) - self.kept.get(key, 0) <= self._most_kept:
+            self.kept[key] = size
+            return 0
+        return size
 
 
 class _Fused(TorchFunctionMode):

@@ -67,8 +67,8 @@ class UNet(nn.Module):
             if level > 0:
                 self.up.append(upsample(config, width))
         self.leave = nn.Sequential(
-            group_norm(width, config.groups, config.norm_eps),
-            nn.SiLU(),
+            group_norm(width, config.groups, config.norm_eps, silu=True),
+            nn.Identity(),  # files know the convolution as number 2
             conv(width, config.output_channels * config.patch**2, zero=True),
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -50,7 +50,7 @@ def test_a_compiler_that_fails_is_told_and_nothing_stops(script, tmp_path, monke
     path.chmod(0o755)
     monkeypatch.setenv("CXX", str(path))
     assert build.library() is None
-    assert "convolutions run without our kernels" in caplog.text
+    assert "networks run without our kernels" in caplog.text
     assert not list((tmp_path / "cache").rglob("*.so"))
 
 
@@ -65,6 +65,6 @@ def test_an_older_compiler_is_asked_for_less(tmp_path, monkeypatch):
 
 
 def test_a_damaged_file_in_the_cache_is_told(monkeypatch, caplog):
-    monkeypatch.setattr(build, "_compile", lambda compiler, source, target: target.write_bytes(b"\x7fELF broken"))
+    monkeypatch.setattr(build, "_compile", lambda compiler, target: target.write_bytes(b"\x7fELF broken"))
     assert build.library() is None
     assert "without our kernels" in caplog.text

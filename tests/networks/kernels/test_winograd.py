@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfumato.networks.kernels import build, winograd
-from sfumato.networks.kernels.winograd import Conv2d, conv3x3
+from sfumato.networks.kernels import build
+from sfumato.networks.kernels.winograd import conv3x3, convolved, spread, weight_gradient
 
 pytestmark = pytest.mark.skipif(build.library() is None, reason="needs a C++ compiler")
 ERROR = 2e-5  # of the largest number; F(4x4, 3x3) in float32 is about three times as inexact as a plain sum
@@ -39,7 +39,7 @@ def test_convolution_and_both_gradients_are_those_of_float64(n, c, k, height, wi
     x, weight, bias = made(n, 8 * c, 8 * k, height, width, seed)
     ours = [t.clone().requires_grad_() for t in (x, weight, bias)]
     exact = [t.double().requires_grad_() for t in (x, weight, bias)]
-    found, expected = conv3x3(*ours), F.conv2d(exact[0], exact[1], exact[2], padding=1)
+    found, expected = conv3x3(ours[0], ours[1], ours[2]), F.conv2d(exact[0], exact[1], exact[2], padding=1)
     check(found, expected)
     assert found.is_contiguous(memory_format=torch.channels_last)
     gradient = torch.randn(expected.shape, generator=torch.Generator().manual_seed(seed))
@@ -51,10 +51,39 @@ def test_convolution_and_both_gradients_are_those_of_float64(n, c, k, height, wi
         check(one.grad, other.grad)
 
 
-@pytest.mark.parametrize(("n", "c", "k", "side"), [(2, 1024, 8, 4), (1, 8, 1024, 5), (64, 32, 32, 4), (1, 64, 64, 65)])
-def test_extreme_shapes(n, c, k, side):
-    x, weight, bias = made(n, c, k, side, side)
-    check(conv3x3(x, weight, bias), F.conv2d(x.double(), weight.double(), bias.double(), padding=1))
+@settings(max_examples=20, deadline=None)
+@given(
+    n=st.integers(1, 5),
+    c=st.integers(1, 9),
+    k=st.integers(1, 9),
+    height=st.integers(1, 11),
+    width=st.integers(1, 11),
+)
+def test_small_tiles_are_those_of_float64(n, c, k, height, width):
+    x, weight, bias = made(n, 8 * c, 8 * k, height, width)
+    expected = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    check(convolved(x, spread(weight, 2), bias, 8 * k, 2), expected)
+
+
+@pytest.mark.parametrize("side", [2, 4])
+@pytest.mark.parametrize(("n", "c", "k", "size"), [(2, 1024, 8, 4), (1, 8, 1024, 5), (64, 32, 32, 4), (1, 64, 64, 65)])
+def test_extreme_shapes(n, c, k, size, side):
+    x, weight, bias = made(n, c, k, size, size)
+    expected = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    check(convolved(x, spread(weight, side), bias, k, side), expected)
+
+
+def test_second_gradients_are_those_of_float64():
+    """The three operations are each other's gradients."""
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        x, weight, _ = (t.to(dtype).requires_grad_() for t in made(2, 16, 24, 6, 7))
+        y = conv3x3(x, weight, None) if dtype == torch.float32 else F.conv2d(x, weight, padding=1)
+        first = torch.autograd.grad(y.pow(3).sum(), (x, weight), create_graph=True)
+        penalty = torch.stack([g.square().mean() for g in first]).sum()
+        found.append(torch.autograd.grad(penalty, (x, weight)))
+    for one, other in zip(*found, strict=True):
+        check(one, other)
 
 
 def test_a_single_one_gives_the_weights_back():
@@ -70,6 +99,7 @@ def test_a_single_one_gives_the_weights_back():
 def test_any_order_in_memory():
     x, weight, bias = made(2, 16, 24, 6, 10)
     expected = conv3x3(x, weight, bias)
+    assert torch.equal(torch.ops.sfumato.conv3x3(x, weight, bias, False), expected)
     for one in (x.contiguous(), x.transpose(2, 3).contiguous().transpose(2, 3)):
         for other in (weight, weight.contiguous(memory_format=torch.channels_last)):
             assert torch.equal(conv3x3(one, other, bias), expected)
@@ -85,7 +115,8 @@ def test_the_number_of_threads_changes_no_bit():
             results = []
             for threads in (1, 2, 5):
                 torch.set_num_threads(threads)
-                results.append((conv3x3(x, weight, bias), winograd.conv3x3_weight_gradient(x, gradient)))
+                small = convolved(x, spread(weight, 2), bias, shape[2], 2)
+                results.append((conv3x3(x, weight, bias), weight_gradient(x, gradient), small))
             for result in results[1:]:
                 assert all(map(torch.equal, result, results[0]))
     finally:
@@ -102,67 +133,10 @@ def test_nan_stays_nan():
 
 def test_torch_knows_the_operation():
     x, weight, bias = (t.requires_grad_() for t in made(2, 8, 16, 5, 6))
-    torch.library.opcheck(conv3x3, (x, weight, bias))
-    torch.library.opcheck(conv3x3, (x, weight, None))
-    torch.library.opcheck(winograd.conv3x3_weight_gradient, (x.detach(), torch.randn(2, 16, 5, 6)))
-
-
-# ---- the layer -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [1, 3])
-def test_the_layer_is_torchs_layer(size, monkeypatch):
-    torch.manual_seed(0)
-    ours, plain = Conv2d(32, 40, size, padding=size // 2), torch.nn.Conv2d(32, 40, size, padding=size // 2)
-    plain.load_state_dict(ours.state_dict())
-    x, _, _ = made(9, 32, 40, 12, 9)
-    calls = []
-    monkeypatch.setattr(winograd, "conv3x3", lambda *args: calls.append(1) or conv3x3(*args))
-    outputs, gradients = [], []
-    for layer in (ours, plain):
-        y = layer(x)
-        outputs.append(y.detach())
-        gradients.append(torch.autograd.grad(y.square().sum(), list(layer.parameters())))
-    check(outputs[0], outputs[1])
-    for one, other in zip(*gradients, strict=True):
-        check(one, other)
-    assert len(calls) == (size == 3)
-
-
-@pytest.mark.parametrize(
-    ("layer", "x"),
-    [
-        (Conv2d(32, 32, 3, stride=2, padding=1), torch.randn(4, 32, 16, 16)),
-        (Conv2d(32, 32, 3), torch.randn(4, 32, 16, 16)),
-        (Conv2d(32, 32, 3, padding=1).double(), torch.randn(4, 32, 16, 16).double()),
-        (Conv2d(33, 32, 3, padding=1), torch.randn(4, 33, 16, 16)),  # not a multiple of 8
-        (Conv2d(256, 256, 3, padding=1), torch.randn(1, 256, 12, 16)),  # few tiles
-        (Conv2d(32, 32, 3, padding=1), torch.randn(1024, 32, 1, 1)),  # mostly border
-        (Conv2d(32, 32, 3, padding=1), torch.randn(3, 32, 16, 16)),  # little work
-        (Conv2d(32, 32, 3, padding=1, groups=2), torch.randn(4, 32, 16, 16)),
-        (Conv2d(32, 32, 3, padding=2, dilation=2), torch.randn(4, 32, 16, 16)),
-    ],
-    ids=["stride", "no border", "float64", "33 channels", "few tiles", "border", "small", "groups", "dilation"],
-)
-def test_whatever_else_goes_torchs_way(layer, x, monkeypatch):
-    monkeypatch.setattr(winograd, "conv3x3", None)
-    assert torch.equal(layer(x), torch.nn.Conv2d.forward(layer, x))
-
-
-def test_autocast_and_the_switch_leave_the_kernel_out(monkeypatch):
-    layer, x = Conv2d(32, 32, 3, padding=1), torch.randn(4, 32, 16, 16)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert layer(x).dtype == torch.bfloat16
-    monkeypatch.setattr(winograd, "library", lambda: None)
-    monkeypatch.setattr(winograd, "conv3x3", None)
-    assert torch.equal(layer(x), torch.nn.Conv2d.forward(layer, x))
-
-
-def test_compiled_and_exported_graphs_hold_the_operation():
-    layer, x = Conv2d(32, 32, 3, padding=1), torch.randn(4, 32, 16, 16)
-    graph = torch.export.export(layer, (x,))
-    assert any("sfumato.conv3x3" in str(node.target) for node in graph.graph.nodes)
-    assert torch.equal(graph.module()(x), layer(x))
+    torch.library.opcheck(torch.ops.sfumato.conv3x3, (x, weight, bias, False))
+    torch.library.opcheck(torch.ops.sfumato.conv3x3, (torch.randn(2, 16, 5, 6), weight, None, True))
+    gradient = torch.randn(2, 16, 5, 6, requires_grad=True)
+    torch.library.opcheck(torch.ops.sfumato.conv3x3_weight_gradient, (x, gradient))
 
 
 def test_averages_over_many_pictures_are_unbiased():

@@ -1,1 +1,1 @@
-"""Convolutions with fewer multiplications, for CPUs."""
+"""Convolutions with fewer multiplications, and normalisation in one go, for CPUs."""

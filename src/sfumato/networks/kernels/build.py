@@ -11,17 +11,28 @@ import shutil
 import subprocess
 import sys
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from sfumato.files import atomic_path, cache_folder
 
-__all__ = ["library"]
+__all__ = ["available", "library"]
 
 SWITCH = "SFUMATO_KERNELS"
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC")
 WISHES = (("-march=native", "-fopenmp"), ("-mcpu=native",), ())  # what a compiler may not know; first that works
-SECONDS = 120
+SECONDS = 600  # some are enough, but a busy machine may have no time for it
+HERE = Path(__file__).parent
+HEADER, SOURCES = HERE / "vectors.h", (HERE / "winograd.cpp", HERE / "norm.cpp")
+SIGNATURES = {  # arguments and result
+    "sfumato_spread_weights": ("pp" + "n" * 6 + "iii", ""),
+    "sfumato_spread_size": ("nni", "n"),
+    "sfumato_probe": ("pn", "n"),
+    "sfumato_convolve_room": ("nnnnnii", "n"),
+    "sfumato_convolve": ("ppppnnnnnii", "i"),
+    "sfumato_weight_gradient": ("pppnnnnni", "i"),
+    "sfumato_normalise": ("pppppppp" + "nnnn" + "dii", "i"),
+    "sfumato_normalise_gradients": ("p" * 13 + "nnnn" + "ii", "i"),
+}
 
 log = logging.getLogger("sfumato")
 
@@ -36,34 +47,42 @@ def library() -> ctypes.CDLL | None:
         return None
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
     if compiler is None or sys.platform == "win32":
-        log.info("no C++ compiler is there: convolutions run without our kernels, which is slower")
+        log.info("no C++ compiler is there: networks run without our kernels, which is slower")
         return None
-    source = files("sfumato") / "networks" / "kernels" / "winograd.cpp"
     try:
-        path = _compiled(compiler, source.read_text("utf-8"))
-        return _declared(ctypes.CDLL(str(path)))
+        return _declared(ctypes.CDLL(str(_compiled(compiler))))
     except (OSError, subprocess.SubprocessError, AttributeError) as error:
-        log.warning("convolutions run without our kernels, which is slower: %s", error)
+        log.warning("networks run without our kernels, which is slower: %s", error)
         return None
 
 
-def _compiled(compiler: str, source: str) -> Path:
+def available() -> bool:
+    """Whether there are kernels."""
+    return library() is not None
+
+
+# as torch.compiler.assume_constant_result does, which imports the compiler: to be called, not to be compiled
+available._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _compiled(compiler: str) -> Path:
+    texts = [path.read_text("utf-8") for path in (HEADER, *SOURCES)]
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, timeout=SECONDS, check=True
     ).stdout
-    facts = "\n".join([source, compiler, version, platform.machine(), _processor(), *FLAGS, *map(str, WISHES)])
+    facts = "\n".join([*texts, compiler, version, platform.machine(), _processor(), *FLAGS, *map(str, WISHES)])
     path = cache_folder() / "kernels" / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.so"
     if not path.is_file():
         with atomic_path(path) as temporary:
-            _compile(compiler, source, temporary)
+            _compile(compiler, temporary)
     return path
 
 
-def _compile(compiler: str, source: str, target: Path) -> None:
+def _compile(compiler: str, target: Path) -> None:
     told = ""
     for wish in WISHES:
-        command = [compiler, *FLAGS, *wish, "-x", "c++", "-", "-o", str(target)]
-        done = subprocess.run(command, input=source, capture_output=True, text=True, timeout=SECONDS, check=False)
+        command = [compiler, *FLAGS, *wish, *map(str, SOURCES), "-o", str(target)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         if done.returncode == 0:
             return
         told = told or done.stderr.strip().partition("\n")[0]
@@ -80,12 +99,10 @@ def _processor() -> str:
 
 
 def _declared(compiled: ctypes.CDLL) -> ctypes.CDLL:
-    pointer, number = ctypes.c_void_p, ctypes.c_long
-    compiled.sfumato_transformed_size.argtypes, compiled.sfumato_transformed_size.restype = [number] * 2, number
-    compiled.sfumato_transform_weights.argtypes = [pointer] * 2 + [number] * 2 + [ctypes.c_int]
-    compiled.sfumato_transform_weights.restype = None
-    compiled.sfumato_convolve_room.argtypes = [number] * 5 + [ctypes.c_int]
-    compiled.sfumato_convolve_room.restype = number
-    compiled.sfumato_convolve.argtypes = [pointer] * 4 + [number] * 5 + [ctypes.c_int]
-    compiled.sfumato_weight_gradient.argtypes = [pointer] * 3 + [number] * 5 + [ctypes.c_int]
+    """With the types of all arguments: p a pointer, n a long, i an int, d a double."""
+    kinds = {"p": ctypes.c_void_p, "n": ctypes.c_long, "i": ctypes.c_int, "d": ctypes.c_double}
+    for name, (arguments, result) in SIGNATURES.items():
+        function = getattr(compiled, name)
+        function.argtypes = [kinds[letter] for letter in arguments]
+        function.restype = kinds.get(result)
     return compiled

@@ -1,0 +1,89 @@
+"""The convolution that networks are made of, and which way it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sfumato.networks.kernels.build import available
+from sfumato.networks.kernels.eager import eager
+from sfumato.networks.kernels.kept import KEPT
+from sfumato.networks.kernels.winograd import conv3x3, convolved
+
+__all__ = ["Conv2d", "fits", "keeps", "side_of"]
+
+LANES = 8  # channels are taken so many at a time
+LEAST_CHANNELS = 32
+LEAST_TILES = 8  # of 4x4 outputs; with fewer, spreading the weights takes longer than is gained
+MOST_KEPT_TILES = 64  # with more, spreading the weights hardly weighs
+LEAST_FILLED = 0.4  # share of the tiles' outputs that lie within the picture
+LEAST_WORK, LEAST_KEPT_WORK = 2**18, 2**16  # N·H·W·C·K; below it, calling takes longer than is gained
+
+
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d`, which goes the way that is fastest on a CPU.
+
+    3x3 by our kernel; 1x1 as a matrix product; all else by torch's convolution. The way depends on nothing but shapes,
+    and whether gradients are to come.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's own name)
+        """(N, C, H, W) -> (N, K, H', W')."""
+        x = input
+        plain = self.stride == (1, 1) and self.groups == 1 and self.dilation == (1, 1)
+        fitting = x.ndim == 4 and x.shape[1] == self.in_channels and x.dtype == self.weight.dtype == torch.float32
+        if not plain or not fitting or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        if self.kernel_size == (1, 1) and self.padding == (0, 0) and torch.is_grad_enabled():
+            rows = F.linear(x.permute(0, 2, 3, 1), self.weight[:, :, 0, 0], self.bias)
+            return rows.permute(0, 3, 1, 2)
+        if self.kernel_size == (3, 3) and self.padding == (1, 1):
+            if not self.training and not torch.is_grad_enabled() and eager(x):
+                side = side_of(x.shape, self.out_channels)
+                if side and keeps(x.shape, side):
+                    return convolved(x, KEPT(self, side), self.bias, self.out_channels, side)
+            if fits(x.shape, self.out_channels):
+                return conv3x3(x, self.weight, self.bias)
+        return super().forward(x)
+
+    def train(self, mode: bool = True) -> Conv2d:
+        if mode:
+            KEPT.forget(self)
+        return super().train(mode)
+
+
+def fits(shape: Sequence[int], channels_out: int) -> bool:
+    """Whether F(4x4, 3x3) gains where weights are spread for every call. `shape`: (N, C, H, W) of the input."""
+    return _gains(shape, channels_out, 4, LEAST_WORK) and tiles(shape, 4) >= LEAST_TILES
+
+
+def side_of(shape: Sequence[int], channels_out: int) -> int | None:
+    """The side of tiles that gains where weights are kept spread; None: none does."""
+    if tiles(shape, 4) >= LEAST_TILES and _gains(shape, channels_out, 4, LEAST_KEPT_WORK):
+        return 4
+    return 2 if _gains(shape, channels_out, 2, LEAST_KEPT_WORK) else None
+
+
+def keeps(shape: Sequence[int], side: int) -> bool:
+    """Whether a convolution with tiles of this side gains by spread weights that are kept."""
+    return side == 2 or tiles(shape, side) < MOST_KEPT_TILES
+
+
+def tiles(shape: Sequence[int], side: int) -> int:
+    """Of all pictures."""
+    n, _, height, width = shape
+    return n * -(-height // side) * -(-width // side)
+
+
+def _gains(shape: Sequence[int], channels_out: int, side: int, least_work: int) -> bool:
+    """Whether the kernel is there, can do it, and has enough to do."""
+    n, c, height, width = shape
+    large = (
+        min(c, channels_out) >= LEAST_CHANNELS
+        and n * height * width * c * channels_out >= least_work
+        and n * height * width >= LEAST_FILLED * side**2 * tiles(shape, side)
+    )
+    return large and c % LANES == 0 and channels_out % LANES == 0 and available()
