@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench evidence evidence-solvers evidence-sd15 evidence-memory evidence-prompts docs clean
+.PHONY: demo test lint format bench bench-quick evidence evidence-solvers evidence-sd15 evidence-memory evidence-prompts evidence-coverage evidence-claims docs clean
 
 demo: $(VENV)/core
 	$(BIN)/sfumato demo --out demo
@@ -21,14 +21,18 @@ format: $(VENV)/lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Measure on a machine that does nothing else; the second writes no results that are kept.
 bench: $(VENV)/bench
-	$(BIN)/python bench/solver_overhead.py
-	$(BIN)/python bench/speed.py
+	$(BIN)/python -m bench.speed
+
+bench-quick: $(VENV)/bench
+	$(BIN)/python -m bench.speed --quick
 
 evidence: $(VENV)/test
 	$(BIN)/python bench/mutations.py
 	$(BIN)/python bench/recipes.py
-	$(BIN)/sfumato evaluate emoji --data emoji --out bench/results/emoji-fd.json
+	$(BIN)/sfumato evaluate emoji --out runs/evaluation
+	cp runs/evaluation/report.json bench/results/emoji.json
 
 evidence-solvers: $(VENV)/test
 	$(BIN)/python bench/solvers.py
@@ -41,6 +45,13 @@ evidence-memory: $(VENV)/test
 
 evidence-prompts: $(VENV)/test
 	$(BIN)/python bench/prompts.py
+
+evidence-coverage: $(VENV)/test
+	$(BIN)/python -m bench.coverage
+
+# Stopped, it goes on where it was: pictures are kept in runs/claims.
+evidence-claims: $(VENV)/test
+	$(BIN)/python bench/claims.py
 
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx -W -q docs docs/_build/html

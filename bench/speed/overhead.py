@@ -1,29 +1,25 @@
 """What a step of sampling costs beside the network: our loop and tables, the bare arithmetic, diffusers' schedulers.
 
-The network is a constant, so that only the bookkeeping is timed. All sides run alternately in one process, on one
-thread; the result is the median over rounds. Run by `make bench`; writes bench/results/solver_overhead.json.
+The network is a constant, so that only the bookkeeping is timed.
 """
 
 from __future__ import annotations
 
 import inspect
-import json
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
-import diffusers
 import torch
+from bench.speed.timing import OURS, Case, measure
 
 import sfumato as sf
 from sfumato import solvers
 from sfumato.solvers.loop import fresh_noise
 
-ROUNDS = 7
+__all__ = ["rows"]
+
 SHAPES = [(1, 3, 8, 8), (16, 3, 32, 32)]
 STEPS = {"ddpm": 1000, "ddim": 50}  # 20 for all others
+SECONDS, LEAST, QUICK = 0.5, 7, ("ddpm", "ddim", "dpmpp-2m", "unipc-2")
 DIFFUSERS = {  # ours -> diffusers' scheduler, its options
     "ddpm": ("DDPMScheduler", {"clip_sample": False}),
     "ddim": ("DDIMScheduler", {"clip_sample": False}),
@@ -45,23 +41,18 @@ DIFFUSERS = {  # ours -> diffusers' scheduler, its options
 }
 
 
-def ours(table: solvers.Table, shape: tuple[int, ...]) -> Callable[[], int]:
-    """A run of our loop; returns its network calls."""
+def ours(table: solvers.Table, shape: tuple[int, ...]) -> Callable[[], object]:
+    """A run of our loop."""
     x, output = torch.randn(shape), torch.randn(shape)
     seeds = list(range(shape[0]))
-
-    def run() -> int:
-        sf.solve(lambda x, t: output, x, table, seeds=seeds)
-        return table.calls
-
-    return run
+    return lambda: sf.solve(lambda x, t: output, x, table, seeds=seeds)
 
 
-def arithmetic(table: solvers.Table, shape: tuple[int, ...]) -> Callable[[], int]:
+def arithmetic(table: solvers.Table, shape: tuple[int, ...]) -> Callable[[], None]:
     """The multiplications and additions of a table, on as many tensors as are alive, and its noise; nothing else."""
     ring, seeds = [torch.randn(shape) for _ in range(2 * table.window + 1)], list(range(shape[0]))
 
-    def run() -> int:
+    def run() -> None:
         fresh = fresh_noise(table, seeds, ring[0])
         for i, (_, terms, s) in enumerate(table.program):
             total = ring[i % len(ring)] * terms[0][2]
@@ -70,68 +61,39 @@ def arithmetic(table: solvers.Table, shape: tuple[int, ...]) -> Callable[[], int
             if s:
                 total.add_(next(fresh), alpha=s)
             ring[i % len(ring)] = total
-        return table.calls
 
     return run
 
 
-def theirs(name: str, options: dict, steps: int, shape: tuple[int, ...]) -> Callable[[], int]:
-    """The same with a scheduler of diffusers, as its pipelines call it."""
+def theirs(name: str, options: dict, steps: int, shape: tuple[int, ...]) -> tuple[Callable[[], None], int]:
+    """The same with a scheduler of diffusers, as its pipelines call it; and its network calls."""
+    import diffusers
+
     scheduler = getattr(diffusers, name)(num_train_timesteps=1000, **options)
     start, output = torch.randn(shape), torch.randn(shape)
     generators = [torch.Generator().manual_seed(i) for i in range(shape[0])]
-    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+    more = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
 
-    def run() -> int:
+    def run() -> None:
         scheduler.set_timesteps(steps)
         x = start * scheduler.init_noise_sigma
-        more = {"generator": generators} if takes_generator else {}
         for t in scheduler.timesteps:
             scheduler.scale_model_input(x, t)
             x = scheduler.step(output, t, x, **more).prev_sample
-        return len(scheduler.timesteps)
 
-    return run
-
-
-def microseconds(run: Callable[[], int]) -> float:
-    started = time.perf_counter()
-    calls = run()
-    return (time.perf_counter() - started) / calls * 1e6
+    scheduler.set_timesteps(steps)
+    return run, len(scheduler.timesteps)
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    results = []
-    for shape in SHAPES:
-        for name in solvers.names():
+def rows(threads: int, quick: bool) -> Iterator[dict]:
+    for shape in SHAPES[:1] if quick else SHAPES:
+        for name in QUICK if quick else solvers.names():
             steps = STEPS.get(name, 20)
             table = solvers.get(name, sf.NoiseSchedule.linear(), steps=steps)
-            runs = [ours(table, shape), arithmetic(table, shape)]
+            sides: dict[str, Callable[[], object]] = {OURS: ours(table, shape), "arithmetic": arithmetic(table, shape)}
             if name in DIFFUSERS:
-                scheduler, options = DIFFUSERS[name]
-                runs.append(theirs(scheduler, options, steps, shape))
-            for run in runs:
-                run()
-            rounds = [[microseconds(run) for run in runs] for _ in range(ROUNDS)]
-            middle = [round(statistics.median(times), 1) for times in zip(*rounds, strict=True)]
-            found = {"solver": name, "shape": shape, "us_per_call": middle[0], "arithmetic": middle[1]}
-            found["to_arithmetic"] = round(statistics.median(times[0] / times[1] for times in rounds), 2)
-            if name in DIFFUSERS:
-                found["diffusers"] = middle[2]
-                found["diffusers_to_ours"] = round(statistics.median(times[2] / times[0] for times in rounds), 1)
-            results.append(found)
-            print(found, flush=True)
-    facts = {
-        "command": "make bench (bench/solver_overhead.py)",
-        "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
-        "machine": platform.machine(),
-        "threads": 1,
-        "results": results,
-    }
-    (Path(__file__).parent / "results" / "solver_overhead.json").write_text(json.dumps(facts, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+                sides["diffusers"], calls = theirs(DIFFUSERS[name][0], DIFFUSERS[name][1], steps, shape)
+                assert calls == table.calls, (name, calls, table.calls)
+            shown = "x".join(map(str, shape))
+            facts = {"solver": name, "shape": shown}
+            yield measure(Case(f"{name}, {shown}", sides, SECONDS, LEAST, table.calls, facts=facts))
