@@ -44,7 +44,8 @@ evidence-memory: $(VENV)/test
 	$(BIN)/python bench/memory.py
 
 evidence-prompts: $(VENV)/test
-	$(BIN)/python bench/prompts.py
+	$(BIN)/python bench/prompts.py emoji-text
+	$(BIN)/python bench/prompts.py emoji-64
 
 evidence-coverage: $(VENV)/test
 	$(BIN)/python -m bench.coverage

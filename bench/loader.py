@@ -1,7 +1,8 @@
 """Pictures a second that come out of the loader, on demand from JPEGs and from a pack, by number of workers.
 
 `python bench/loader.py` writes bench/results/loader.json. To be held against the training pictures a second that
-`python -m bench.speed` finds. The pictures are made up: noise with the spectrum of photographs, which JPEG compresses less well.
+`python -m bench.speed` finds. The pictures are made up: noise with the spectrum of photographs, which JPEG compresses
+less well.
 """
 
 from __future__ import annotations

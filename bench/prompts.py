@@ -1,4 +1,4 @@
-"""Does the text-to-image model draw what it is asked for? `make evidence-prompts`.
+"""Do the text-to-image models draw what they are asked for? `make evidence-prompts`.
 
 Asked for are pairs of a concept and a style ("red apple, noto style"): such as training saw, and such as it never saw
 together. A picture is right when the nearest real picture, of all concepts but not of the very pair, is of its concept,

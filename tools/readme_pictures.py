@@ -41,8 +41,14 @@ def asked(data: Dataset, count: int) -> list[str]:
 
 
 def prompts() -> None:
-    """A page of prompts: pairs of concept and style that training saw, then such as it never saw together."""
-    model = sf.load("emoji-text")
+    """A page of prompts for each model that reads them."""
+    page_of_prompts("emoji-text", OUT / "prompts.png")
+    page_of_prompts("emoji-64", OUT / "prompts-64.png")
+
+
+def page_of_prompts(source: str, path: Path) -> None:
+    """Pairs of concept and style that training saw, then such as it never saw together."""
+    model = sf.load(source)
     name, size = str(model.spec.data["name"]), model.spec.size[0]
     seen = asked(sf.open_data(name, size=size), SEEN)
     texts = seen + asked(sf.open_data(name.replace(":train", ":held-out"), size=size), HELD_OUT)
@@ -59,7 +65,7 @@ def prompts() -> None:
     draw.text(
         (4, SEEN // COLUMNS * height + 2), "never seen together in training:", "black", ImageFont.load_default(13)
     )
-    save_png(OUT / "prompts.png", np.asarray(page), MARK)
+    save_png(path, np.asarray(page), MARK)
 
 
 def wrapped(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:

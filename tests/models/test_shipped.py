@@ -10,15 +10,15 @@ from sfumato.models.shipped import shipped_names
 LIMIT = 25_000_000  # bytes of a shipped model
 
 
-@pytest.fixture(scope="module")
-def text_model() -> Model:
-    return sf.load("emoji-text")
+@pytest.fixture(scope="module", params=["emoji-text", "emoji-64"])
+def text_model(request) -> Model:
+    return sf.load(request.param)
 
 
 def test_which_there_are(tmp_path):
     from sfumato.models.shipped import find_folder
 
-    assert shipped_names() == ["emoji", "emoji-text"]
+    assert shipped_names() == ["emoji", "emoji-64", "emoji-text"]
     for name in shipped_names():
         folder = find_folder(name)
         assert sum(path.stat().st_size for path in folder.iterdir()) < LIMIT

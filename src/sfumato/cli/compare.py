@@ -63,7 +63,7 @@ class Compare:
     """
 
     model: Positional[str]
-    """A: a shipped name (emoji, emoji-text), a model folder, or the folder of a run"""
+    """A: a shipped name (emoji, emoji-text, emoji-64), a model folder, or the folder of a run"""
     other: Positional[str | None] = None
     """B, likewise; not given: the same model"""
     a: Setting = field(default_factory=Setting)

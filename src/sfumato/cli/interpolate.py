@@ -27,7 +27,7 @@ class Interpolate:
     """
 
     model: Positional[str]
-    """a shipped name (emoji, emoji-text), a model folder, or the folder of a run"""
+    """a shipped name (emoji, emoji-text, emoji-64), a model folder, or the folder of a run"""
     a: Positional[Path | None] = None
     """the picture to begin with"""
     b: Positional[Path | None] = None

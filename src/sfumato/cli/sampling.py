@@ -23,7 +23,7 @@ class Sampling:
     """The options of all of them."""
 
     model: Positional[str]
-    """a shipped name (emoji, emoji-text), a model folder, or the folder of a run"""
+    """a shipped name (emoji, emoji-text, emoji-64), a model folder, or the folder of a run"""
     seed: int = 0
     """of the first picture; the next have seed + 1, seed + 2 …"""
     steps: int | None = None

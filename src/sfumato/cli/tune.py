@@ -26,7 +26,7 @@ class Tune:
     """
 
     model: Positional[str]
-    """a shipped name (emoji, emoji-text), a model folder, or the folder of a run"""
+    """a shipped name (emoji, emoji-text, emoji-64), a model folder, or the folder of a run"""
     steps: tuple[int, ...] = (4, 5, 6, 8, 10)
     """numbers of steps, a table for each"""
     pictures: int = 48
