@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sfumato.diffusion.config import ScheduleConfig
@@ -188,5 +188,7 @@ PRESETS: dict[str, Preset] = {
 
 def as_options(name: str) -> dict[str, Any]:
     """A preset's options as plain values, as a TOML file would have them; the run's folder is runs/NAME."""
+    nested = (UNetConfig, ScheduleConfig, ObjectiveConfig)
     options = preset(name).options.items()
-    return {"out": f"runs/{name}", **{key: asdict(value) if is_dataclass(value) else value for key, value in options}}
+    plain = {key: asdict(value) if isinstance(value, nested) else value for key, value in options}
+    return {"out": f"runs/{name}", **plain}

@@ -43,12 +43,12 @@ def comparison_page(found: Compared) -> str:
                 "The same seeds",
                 f"Pictures of equal seeds are {apart[0]} levels of 255 apart ({apart[1]} to {apart[2]}; root mean "
                 "square, averaged over pictures).",
-                f'<div class="two">{grids}</div>',
+                f'<div class="halves">{grids}</div>',
             ),
             section(
                 "How it was measured",
                 "",
-                f'<div class="two"><div><h3>A</h3>{facts(making_facts(a))}</div>'
+                f'<div class="halves"><div><h3>A</h3>{facts(making_facts(a))}</div>'
                 f"<div><h3>B</h3>{facts(making_facts(b))}</div></div><h3>Both</h3>"
                 f"{facts(real_facts(comparison.a, comparison.differences[0].difference))}",
             ),

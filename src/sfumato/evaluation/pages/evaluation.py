@@ -83,7 +83,7 @@ def _pictures(found: Evaluation) -> str:
         f"<figure>{sheet(found.real, f'{len(found.real)} real pictures')}<figcaption>Real pictures of the reference, "
         "none chosen</figcaption></figure>",
     ]
-    return section("Samples and real pictures", "", f'<div class="two">{"".join(both)}</div>')
+    return section("Samples and real pictures", "", f'<div class="halves">{"".join(both)}</div>')
 
 
 def _numbers(report: Report) -> str:
@@ -136,7 +136,7 @@ def _curve(report: Report) -> str:
     return section(
         f"{name} by steps",
         "The same seeds, labels and reference each time; lower is better.",
-        f'<div class="two">{chart}<div>{table}</div></div>',
+        f'<div class="halves">{chart}<div>{table}</div></div>',
     )
 
 
@@ -149,7 +149,7 @@ def _ends(found: Evaluation) -> str:
     return section(
         "The most and the least usual samples",
         "By the distance of features to the nearest picture of the reference.",
-        f'<div class="two">{"".join(both)}</div>',
+        f'<div class="halves">{"".join(both)}</div>',
     )
 
 

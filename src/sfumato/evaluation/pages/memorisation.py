@@ -66,7 +66,7 @@ def _space(space: Nearness, look: Looked) -> str:
     head = "<thead><tr><th></th><th>Samples</th><th>Real pictures</th></tr></thead>"
     return (
         f"<h3>In {escape(space.space)}</h3><p>{escape(space.verdict)}</p>"
-        f'<div class="two"><div><table>{head}<tbody>{body}</tbody></table></div>{chart}</div>'
+        f'<div class="halves"><div><table>{head}<tbody>{body}</tbody></table></div>{chart}</div>'
         f"<h4>The nearest pairs: sample on the left, training picture on the right, and their distance</h4>"
         f'<div class="pairs">{pairs}</div>'
     )
