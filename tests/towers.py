@@ -13,12 +13,12 @@ SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "nu
 
 def dinov2(folder: Path, **more):
     """Positions for 28x28 pictures, to be stretched."""
-    config = transformers.Dinov2Config(**SMALL | {"image_size": 28, "patch_size": 14} | more)
+    config = transformers.Dinov2Config(**SMALL | {"image_size": 28, "patch_size": 14} | more)  # type: ignore
     return _saved(folder, transformers.Dinov2Model, config)
 
 
 def clip_config(**more):
-    return transformers.CLIPVisionConfig(**SMALL | {"image_size": 28, "patch_size": 14, "projection_dim": 12} | more)
+    return transformers.CLIPVisionConfig(**SMALL | {"image_size": 28, "patch_size": 14, "projection_dim": 12} | more)  # type: ignore
 
 
 def clip(folder: Path, **more):
@@ -28,7 +28,7 @@ def clip(folder: Path, **more):
 
 def whole_clip(folder: Path):
     """With its text tower."""
-    text = transformers.CLIPTextConfig(**SMALL | {"vocab_size": 9, "bos_token_id": 7, "eos_token_id": 8})
+    text = transformers.CLIPTextConfig(**SMALL | {"vocab_size": 9, "bos_token_id": 7, "eos_token_id": 8})  # type: ignore
     config = transformers.CLIPConfig(
         vision_config=clip_config().to_dict(), text_config=text.to_dict(), projection_dim=12
     )

@@ -18,7 +18,7 @@ from sfumato.models.spec import ModelSpec
 from sfumato.solvers.loop import fresh_noise
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DModel
+    from diffusers import UNet2DModel  # type: ignore
 
 __all__ = ["rows"]
 
@@ -30,7 +30,7 @@ SECONDS, QUICK_SECONDS = 45, 1
 
 def checked(model: sf.Model, theirs: UNet2DModel) -> float:
     """How far the last steps of both end from each other, from one start and with the same noise."""
-    from diffusers import DDPMScheduler
+    from diffusers import DDPMScheduler  # type: ignore
 
     schedule = model.diffusion.schedule
     table = solvers.get("ddpm", schedule, times=[n / STEPS for n in range(LAST, -1, -1)])
@@ -40,18 +40,18 @@ def checked(model: sf.Model, theirs: UNet2DModel) -> float:
         ours = sf.solve(denoise, start, table, seeds=seeds)
         scheduler, x, fresh = DDPMScheduler(STEPS), start, fresh_noise(table, seeds, start)
         # in float32, as they keep it, 1 - ᾱ is off by 6e-4 at the last steps
-        betas = torch.linspace(scheduler.config.beta_start, scheduler.config.beta_end, STEPS, dtype=torch.float64)
+        betas = torch.linspace(scheduler.config.beta_start, scheduler.config.beta_end, STEPS, dtype=torch.float64)  # type: ignore
         scheduler.alphas_cumprod = torch.cumprod(1 - betas, 0)
         with patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: next(fresh)):
             for i in range(LAST - 1, -1, -1):
-                x = scheduler.step(theirs(x, i).sample, i, x).prev_sample
+                x = scheduler.step(theirs(x, i).sample, i, x).prev_sample  # type: ignore
     found = difference(ours, x)
     assert found <= WORST, f"the two samplers do not compute the same: {found}"
     return found
 
 
 def rows(threads: int, quick: bool) -> Iterator[dict]:
-    from diffusers import DDPMPipeline, DDPMScheduler
+    from diffusers import DDPMPipeline, DDPMScheduler  # type: ignore
 
     theirs = their_network(NAME)
     network = ours_of(theirs)

@@ -14,7 +14,7 @@ from sfumato.networks.config import UNetConfig
 from sfumato.networks.unet import UNet
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DModel
+    from diffusers import UNet2DModel  # type: ignore
 
 __all__ = ["NETWORKS", "STEPS", "WORST", "check", "difference", "our_config", "ours_of", "sizes", "their_network"]
 
@@ -51,7 +51,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 def their_network(name: str) -> UNet2DModel:
     """diffusers' network with random weights, always the same."""
-    from diffusers import UNet2DModel
+    from diffusers import UNet2DModel  # type: ignore
 
     torch.manual_seed(0)
     return UNet2DModel(**NETWORKS[name]).eval()
@@ -79,7 +79,7 @@ def sizes(name: str) -> dict[str, dict[str, float]]:
 
     Counted on the meta device, where every convolution goes torch's way.
     """
-    from diffusers import UNet2DModel
+    from diffusers import UNet2DModel  # type: ignore
 
     with torch.device("meta"):
         sides: dict[str, nn.Module] = {"sfumato": UNet(our_config(name)), "diffusers": UNet2DModel(**NETWORKS[name])}

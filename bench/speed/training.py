@@ -22,7 +22,7 @@ from sfumato.seeds import Stream, noise
 from sfumato.training.ema import Average, decay
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DModel
+    from diffusers import UNet2DModel  # type: ignore
 
 __all__ = ["prepare", "rows"]
 
@@ -69,7 +69,7 @@ def their_loss(network: UNet2DModel, scheduler, x0: Tensor, i: Tensor, eps: Tens
 
 
 def their_step(network: UNet2DModel, x0: Tensor) -> Callable[[], None]:
-    from diffusers import DDPMScheduler
+    from diffusers import DDPMScheduler  # type: ignore
     from diffusers.training_utils import EMAModel
 
     network.train()
@@ -90,7 +90,7 @@ def their_step(network: UNet2DModel, x0: Tensor) -> Callable[[], None]:
 
 def checked(ours: UNet, theirs: UNet2DModel, x0: Tensor) -> dict[str, object]:
     """How far loss and gradient of ours are from theirs. Stops when it is too far."""
-    from diffusers import DDPMScheduler
+    from diffusers import DDPMScheduler  # type: ignore
 
     i, eps = torch.linspace(0, STEPS - 1, len(x0)).long(), torch.randn(x0.shape)
     ours.requires_grad_(True)

@@ -106,4 +106,4 @@ def test_refuses_nonsense() -> None:
         Buckets(np.array([0]), 1, 0).at(-1)
     for options in ((63, 8), (64, 0), (64, 8, 0.5), (64, 8, float("nan"))):
         with pytest.raises(InputError):
-            bucket_shapes(*options)
+            bucket_shapes(*options)  # type: ignore

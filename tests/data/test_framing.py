@@ -90,7 +90,7 @@ def test_sizes_as_written() -> None:
 def test_refuses_nonsense() -> None:
     for how in ({"size": (0, 3)}, {"size": (3, 3), "how": "stretch"}, {"size": (3, 3), "least": 0}):
         with pytest.raises(InputError):
-            Framing(**how)
+            Framing(**how)  # type: ignore
     for crop in ({"share": 0}, {"share": 1.1}, {"at": (-0.1, 0)}, {"at": (0, float("nan"))}, {"share": float("nan")}):
         with pytest.raises(InputError, match="no crop"):
-            fit(ramp(9, 9), 4, **crop)
+            fit(ramp(9, 9), 4, **crop)  # type: ignore

@@ -211,11 +211,11 @@ class TestTold:
         said = []
         reader.denoised = lambda x, t, condition: said.append(condition) or x
         told.denoiser(slice(0, 2))(torch.zeros(2, 3, 8, 8), 0.5)
-        assert torch.equal(said[0].words, own.learn(data.captions[:2]).words)
+        assert torch.equal(said[0].words, own.learn(data.captions[:2]).words)  # type: ignore
         assert told.told == "its caption"
         bare = ToldPictures.drawn(reader, gaussian_bytes(3), 3)
         bare.denoiser(slice(0, 3))(torch.zeros(3, 3, 8, 8), 0.5)
-        assert torch.equal(said[1].words, own.learn([""] * 3).words)
+        assert torch.equal(said[1].words, own.learn([""] * 3).words)  # type: ignore
         assert "no captions" in bare.told
 
 

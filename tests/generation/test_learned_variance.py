@@ -70,11 +70,11 @@ def test_alone_as_in_a_batch(what):
         m, how = learned(), {"solver": "ddpm", "variance": "learned"}
     else:
         m, how = remembering_model(), {"solver": "dpmpp-2m"}
-    batch = m.sample(4, seed=10, label="food", steps=4, guidance_scale=2.0, **how)
+    batch = m.sample(4, seed=10, label="food", steps=4, guidance_scale=2.0, **how)  # type: ignore
     for i in range(4):
-        alone = m.sample(1, seed=10 + i, label="food", steps=4, guidance_scale=2.0, **how)
+        alone = m.sample(1, seed=10 + i, label="food", steps=4, guidance_scale=2.0, **how)  # type: ignore
         assert np.abs(alone.array[0].astype(int) - batch.array[i].astype(int)).max() <= 1
-    cut = m.sample(4, seed=10, label="food", steps=4, guidance_scale=2.0, batch=3, **how)
+    cut = m.sample(4, seed=10, label="food", steps=4, guidance_scale=2.0, batch=3, **how)  # type: ignore
     assert np.abs(cut.array.astype(int) - batch.array.astype(int)).max() <= 1
 
 

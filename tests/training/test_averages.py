@@ -61,7 +61,7 @@ def test_each_is_its_weighted_sum(history):
         rest = (found.double() - (torch.from_numpy(shares)[:, None, None, None, None] * theta).sum(0)) / keep**10
         if halflife == 8:
             initial = rest
-        torch.testing.assert_close(rest, initial, rtol=1e-3, atol=1e-5)  # what is left is the same first weights
+        torch.testing.assert_close(rest, initial, rtol=1e-3, atol=1e-5)  # what is left is the same first weights  # type: ignore
 
 
 def test_they_do_not_change_the_training(history, data, tmp_path):

@@ -93,4 +93,4 @@ def _facts(schedule: NoiseSchedule, i: int) -> tuple[float, float, float]:
     s, t, before = (i - 1) / schedule.steps, i / schedule.steps, (1 / schedule.steps, 2 / schedule.steps)
     ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
     low, high = interpolated_log_variance(schedule, s, t, ends, before).tolist()
-    return low, high, posterior_coefficients(schedule, s, t)[1]
+    return low, high, float(posterior_coefficients(schedule, s, t)[1])

@@ -70,7 +70,7 @@ class Objective(nn.Module):
         t, weights = self.times(batch.fraction)
         x0, noise = batch.x0.to(self.device), batch.noise.to(self.device)
         xt = self.diffusion.noisy(x0, t, noise)
-        given, told = self.diffusion.network_input(xt, t), self.diffusion.network_time(t)
+        given, told = self.diffusion.network_input(xt, t), torch.as_tensor(self.diffusion.network_time(t))
         if self.self_conditioning:
             condition = self._with_guess(predict, batch, xt, given, told, t, condition)
         losses = self._compared(predict(given, told, condition), x0, xt, t, noise)

@@ -25,7 +25,7 @@ def test_gradients_of_a_relativistic_step(penalty: float) -> None:
     gan, real = linear_gan(RELATIVISTIC, penalty), torch.randn(BATCH, 2)
     losses = gan.step(real, NUMBER)
     first, second = normal(SEED, NUMBER, Stream.TRAIN_NOISE, (2, BATCH, LATENT))
-    w, c = gan.discriminator[0].weight, gan.discriminator[0].bias
+    w, c = gan.discriminator[0].weight, gan.discriminator[0].bias  # type: ignore
     # d/dw of mean log(1 + exp(D(made) - D(real))), and of γ/2·(‖w‖² + ‖w‖²)
     made = gan.generator(first).detach()
     belief = torch.sigmoid((made - real) @ w[0].detach())
@@ -46,8 +46,8 @@ def test_gradients_of_a_non_saturating_step() -> None:
     with torch.no_grad():
         tell, made = gan.discriminator, gan.generator(first)
         expected = (torch.sigmoid(tell(made)) - torch.sigmoid(-tell(real))).mean()
-        fooled = -torch.sigmoid(-tell(gan.generator(second))).mean() * tell[0].weight[0]
-    torch.testing.assert_close(gan.discriminator[0].bias.grad[0], expected)
+        fooled = -torch.sigmoid(-tell(gan.generator(second))).mean() * tell[0].weight[0]  # type: ignore
+    torch.testing.assert_close(gan.discriminator[0].bias.grad[0], expected)  # type: ignore
     torch.testing.assert_close(gan.generator.bias.grad, fooled)
 
 
@@ -56,7 +56,7 @@ def test_samples_come_from_the_average() -> None:
     before = gan.sample(0, 5)
     torch.testing.assert_close(before, gan.generator(normal(0, 0, Stream.START, (5, LATENT))).detach())
     with torch.no_grad():
-        gan.generator.bias += 1
+        gan.generator.bias += 1  # type: ignore
     torch.testing.assert_close(gan.sample(0, 5), before)  # nothing has been averaged since
     gan.step(torch.randn(BATCH, 2), 0)
     share = (gan.sample(0, 5) - before).mean().item()

@@ -68,10 +68,10 @@ def test_the_key_is_equal_where_features_are():
         module_extractor(module, "Other", PREPARE),
         module_extractor(module, "Mine", Preprocessing((8, 7), *IMAGENET)),
         module_extractor(module, "Mine", PREPARE, layer="0"),
-        module_extractor(nn.Sequential(*module[:4], nn.ReLU6(), nn.Flatten()), "Mine", PREPARE),
+        module_extractor(nn.Sequential(*module[:4], nn.ReLU6(), nn.Flatten()), "Mine", PREPARE),  # type: ignore
     ]
     with torch.no_grad():
-        module[1].running_mean += 1
+        module[1].running_mean += 1  # type: ignore
     others.append(module_extractor(module, "Mine", PREPARE))
     assert len({extractor.key, *(other.key for other in others)}) == 6
     assert others[-1].sha256 != extractor.sha256
