@@ -139,3 +139,11 @@ def test_every_run_of_a_table_begins_anew():
     denoise = m.denoiser(rows, calls=table.calls)
     first, again = (solvers.solve(denoise, m.start([5]), table) for _ in range(2))
     assert torch.equal(first, again)
+
+
+def test_both_at_once():
+    """Twice the channels in, for the last guess, and twice out, for the variance: the pictures still have three."""
+    shape = replace(NETWORK, labels=(2, 3), in_channels=6)
+    m = model(network=shape, schedule=LINEAR, prediction="eps", variance="interpolated", self_conditioning=True)
+    assert m.spec.shape() == (3, 8, 8)
+    assert m.sample(2, solver="ddpm", variance="learned", steps=3, label="food").array.shape == (2, 8, 8, 3)

@@ -51,6 +51,8 @@ def test_weights_are_unbiased():
 
 def test_the_last_fraction_is_the_last_step_and_losses_of_nothing_are_borne():
     assert taught([1.0, 2.0]).draw(np.array([2**64 - 1], np.uint64))[0].item() == 1
+    halves = Importance(2).draw(np.array([2**63 - 2**12, 2**63], np.uint64))[0]
+    assert halves.tolist() == [0.5, 1.0]
     assert taught([0.0, 0.0]).chances().tolist() == [0.5, 0.5]
 
 
