@@ -39,11 +39,11 @@ class Budget:
 
 BUDGETS = {
     "gaussians": Budget(seconds=60, looks=10, n_look=2_500, n=10_000),
-    "stacked-mnist": Budget(seconds=120, looks=6, n_look=1_000, n=3_000),
+    "stacked-mnist": Budget(seconds=240, looks=8, n_look=1_000, n=3_000),
 }
 SEARCH_BUDGETS = {
     "gaussians": Budget(seconds=25, looks=1, n_look=1_000, n=2_000),
-    "stacked-mnist": Budget(seconds=30, looks=1, n_look=500, n=1_000),
+    "stacked-mnist": Budget(seconds=60, looks=1, n_look=500, n=1_000),
 }
 
 

@@ -10,7 +10,9 @@ from bench.coverage.diffuser import Diffuser, DiffuserRecipe
 from bench.coverage.gan import Gan, GanRecipe
 from bench.coverage.losses import NON_SATURATING, RELATIVISTIC
 from bench.coverage.networks import (
+    WAVES,
     Denoiser,
+    Waves,
     dcgan_discriminator,
     dcgan_generator,
     mlp,
@@ -58,7 +60,7 @@ def contestant(problem: Problem, name: str, choice: Choice, seed: int) -> Player
     with torch.random.fork_rng():
         torch.manual_seed(torch_seed(seed, 0, Stream.WEIGHTS))
         if name == "diffusion":
-            network = Denoiser(INPUTS - 2, WIDTH, LAYERS) if plane else UNet(UNET)
+            network = Denoiser(INPUTS - WAVES, WIDTH, LAYERS) if plane else UNet(UNET)
             return Diffuser(network, DiffuserRecipe(choice.lr, batch, problem.clipped), problem.shape, seed)
         both = _in_the_plane(name) if plane else _of_pictures(name)
         latent = INPUTS if plane else LATENT
@@ -73,7 +75,7 @@ def _in_the_plane(name: str) -> tuple[nn.Module, nn.Module]:
     hidden = [WIDTH] * LAYERS
     return (
         mlp([INPUTS, *hidden, 2], nn.ReLU if name == "dcgan" else _leaky, batch_norm=name == "dcgan"),
-        nn.Sequential(mlp([2, *hidden, 1], _leaky), nn.Flatten(0)),
+        nn.Sequential(Waves(), mlp([WAVES, *hidden, 1], _leaky), nn.Flatten(0)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from sfumato.networks.layers import sinusoidal
 
 __all__ = [
+    "WAVES",
     "Denoiser",
+    "Waves",
     "count",
     "dcgan_discriminator",
     "dcgan_generator",
@@ -38,18 +41,34 @@ def mlp(widths: Sequence[int], activation: Callable[[], nn.Module], batch_norm: 
     return nn.Sequential(*layers, nn.Linear(widths[-2], widths[-1]))
 
 
+class Waves(nn.Module):
+    """Points (N, 2) with sines and cosines of them (N, 2 + 4·OCTAVES), from a wave of length 4 on, each half as long.
+
+    On coordinates alone a perceptron is slow to learn what is fine (Tancik et al. 2020).
+    """
+
+    OCTAVES = 5
+
+    def forward(self, x: Tensor) -> Tensor:
+        angles = (x[:, :, None] * (math.pi / 2 * 2.0 ** torch.arange(self.OCTAVES))).flatten(1)
+        return torch.cat([x, angles.sin(), angles.cos()], dim=1)
+
+
+WAVES = 2 + 4 * Waves.OCTAVES  # numbers that a point becomes
+
+
 class Denoiser(nn.Module):
-    """A perceptron that is told a point (N, 2) and its time (N,), as `features` sines and cosines."""
+    """A perceptron that is told a point (N, 2) as waves, and its time (N,) as `features` sines and cosines."""
 
     def __init__(self, features: int, width: int, layers: int) -> None:
         super().__init__()
-        self.features = features
-        self.body = mlp([2 + features, *[width] * layers, 2], nn.SiLU)
+        self.features, self.waves = features, Waves()
+        self.body = mlp([WAVES + features, *[width] * layers, 2], nn.SiLU)
 
     def forward(self, x: Tensor, t: Tensor | float) -> Tensor:
         """(N, 2)."""
         time = x.new_ones(len(x)) * t
-        return self.body(torch.cat([x, sinusoidal(1000 * time, self.features)], dim=1))
+        return self.body(torch.cat([self.waves(x), sinusoidal(1000 * time, self.features)], dim=1))
 
 
 def dcgan_generator(latent: int, channels: int, out: int) -> nn.Sequential:

@@ -7,7 +7,7 @@ import torch
 from bench.coverage.contestants import CONTESTANTS, TRIED, contestant
 from bench.coverage.digits import DigitNet
 from bench.coverage.gaussians import Gaussians
-from bench.coverage.networks import Denoiser, Residual, count, mlp
+from bench.coverage.networks import WAVES, Denoiser, Residual, Waves, count, mlp
 from bench.coverage.problem import Problem
 from bench.coverage.stacked import StackedMnist
 from bench.coverage.trial import Plan, trial
@@ -34,7 +34,17 @@ def test_what_samples_is_of_equal_size(problem: Problem) -> None:
 def test_parameters_are_counted() -> None:
     assert count(mlp([3, 5, 5, 2], nn.ReLU)) == (3 * 5 + 5) + (5 * 5 + 5) + (5 * 2 + 2)
     assert count(mlp([3, 5, 2], nn.ReLU, batch_norm=True)) == (3 * 5 + 5) + 2 * 5 + (5 * 2 + 2)
-    assert count(Denoiser(30, 128, 3)) == count(mlp([32, 128, 128, 128, 2], nn.SiLU))
+    assert count(Denoiser(10, 128, 3)) == count(mlp([32, 128, 128, 128, 2], nn.SiLU))
+
+
+def test_waves_are_of_length_four_and_halves() -> None:
+    """After a wave's length it is the same again; the second octave already after half of it."""
+    x = torch.tensor([[0.3, -0.7]])
+    assert Waves()(x).shape == (1, WAVES)
+    torch.testing.assert_close(Waves()(x + 4)[:, 2:], Waves()(x)[:, 2:], atol=1e-4, rtol=0)
+    moved = (Waves()(x + 2) - Waves()(x))[:, 2:].reshape(2, 2, Waves.OCTAVES)  # sines or cosines, coordinate, octave
+    assert moved[:, :, 0].abs().min() > 0.1
+    assert moved[:, :, 1:].abs().max() < 1e-4
 
 
 def test_a_residual_block_begins_as_the_identity() -> None:
