@@ -9,7 +9,7 @@ demo: $(VENV)/core
 	$(BIN)/sfumato demo --out demo
 
 test: $(VENV)/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # Types are checked with the tests' libraries there: without them pyright guesses what their decorators return.
 lint: $(VENV)/lint $(VENV)/test
