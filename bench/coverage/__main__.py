@@ -4,7 +4,7 @@
 
     digits      train the classifier that names the modes of Stacked-MNIST
     costs       what a training step costs each contestant here, on one thread
-    search      three learning rates (or rates and penalties) for each, on a seed of its own
+    search      four learning rates (or rates and penalties) for each, on a seed of its own
     contest     three seeds of each contestant on each problem, with what the search found best
     report      bench/results/coverage.json, the tables in docs/coverage.md, docs/images/coverage*.png
 

@@ -39,7 +39,7 @@ class Budget:
 
 BUDGETS = {
     "gaussians": Budget(seconds=60, looks=10, n_look=2_500, n=10_000),
-    "stacked-mnist": Budget(seconds=240, looks=8, n_look=1_000, n=3_000),
+    "stacked-mnist": Budget(seconds=240, looks=8, n_look=1_000, n=6_000),
 }
 SEARCH_BUDGETS = {
     "gaussians": Budget(seconds=25, looks=1, n_look=1_000, n=2_000),
@@ -83,10 +83,14 @@ def _job(problem: str, name: str, choice: Choice, budgets: dict[str, Budget], se
 
 
 def best(problem: str, name: str, folder: Path) -> tuple[Choice, list[dict[str, float]]]:
-    """The choice of highest coverage, and what each reached."""
+    """The choice that finds most modes, among equals that of highest coverage; and what each reached."""
     jobs = search_jobs(problem, name, folder)
-    reached = [next(iter(finished(job, folder)["final"].values()))["coverage"] for job in jobs]
-    tried = [{**asdict(job.choice), "coverage": coverage} for job, coverage in zip(jobs, reached, strict=True)]
+    finals = [next(iter(finished(job, folder)["final"].values())) for job in jobs]
+    reached = [(found["modes"], found["coverage"]) for found in finals]
+    tried = [
+        {**asdict(job.choice), "modes": modes, "coverage": coverage}
+        for job, (modes, coverage) in zip(jobs, reached, strict=True)
+    ]
     return jobs[reached.index(max(reached))].choice, tried
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from bench.coverage.contestants import CONTESTANTS, TRIED, contestant
+from bench.coverage.diffuser import Diffuser
 from bench.coverage.digits import DigitNet
+from bench.coverage.gan import Gan
 from bench.coverage.gaussians import Gaussians
 from bench.coverage.networks import WAVES, Denoiser, Residual, Waves, count, mlp
 from bench.coverage.problem import Problem
@@ -74,7 +76,8 @@ def test_a_tiny_trial(problem: Problem, name: str) -> None:
 @pytest.mark.parametrize("name", CONTESTANTS)
 def test_a_loss_that_is_not_finite_stops_the_trial(name: str) -> None:
     player = contestant(Gaussians(), name, TRIED[name][0], 0)
-    network = player.network if name == "diffusion" else player.discriminator  # type: ignore[attr-defined]
+    assert isinstance(player, Diffuser | Gan)
+    network = player.network if isinstance(player, Diffuser) else player.discriminator
     with torch.no_grad():
         next(network.parameters()).fill_(float("nan"))
     with pytest.raises(DivergedError, match="before step 1"):

@@ -72,15 +72,16 @@ def test_costs_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(found["dcgan"].samples) == ["1 call"]
 
 
-def test_the_search_takes_the_highest_coverage(tmp_path: Path) -> None:
+def test_the_search_takes_most_modes_then_the_highest_coverage(tmp_path: Path) -> None:
     costs_file("gaussians", tmp_path).write_text(json.dumps({"dcgan": {"step": 1000.0}}))
     jobs = search_jobs("gaussians", "dcgan", tmp_path)
     with pytest.raises(InputError, match=r"gaussians-dcgan-0\.0002-0-100\.json is missing"):
         best("gaussians", "dcgan", tmp_path)
-    for job, coverage in zip(jobs, (0.2, 0.7, 0.7), strict=True):
-        final = {"1 call": {"coverage": coverage}}
+    reached = [(5, 0.9), (7, 0.2), (7, 0.3), (7, 0.3)]
+    for job, (modes, coverage) in zip(jobs, reached, strict=True):
+        final = {"1 call": {"modes": modes, "coverage": coverage}}
         job.path(tmp_path).write_text(json.dumps({"settings": job.settings, "final": final}))
     choice, tried = best("gaussians", "dcgan", tmp_path)
-    assert choice == TRIED["dcgan"][1]
-    assert [each["coverage"] for each in tried] == [0.2, 0.7, 0.7]
+    assert choice == TRIED["dcgan"][2]
+    assert [(each["modes"], each["coverage"]) for each in tried] == reached
     assert [each["lr"] for each in tried] == [choice.lr for choice in TRIED["dcgan"]]

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from bench.coverage.digits import DigitNet, accuracy, shrunk, trained
-from bench.coverage.endless import BLOCK
+from bench.coverage.endless import BLOCK, rows
 from bench.coverage.gaussians import CENTRES, NEAR, SCALE, STD, Gaussians, nearest_mode
 from bench.coverage.problem import Judged, score
 from bench.coverage.stacked import StackedMnist, mode_of, stack
 from torch import Tensor
+
+from sfumato.seeds import Stream, generator
 
 
 class Brightness(DigitNet):
@@ -64,6 +66,15 @@ def test_a_number_is_the_same_sample_in_any_batch() -> None:
     assert np.array_equal(stack(4, BLOCK - 3, 6, 60_000), table[17:23])
     assert not np.array_equal(stack(5, BLOCK - 3, 6, 60_000), table[17:23])
     assert stack(0, 2 * BLOCK, 1, 10).shape == (1, 3)
+
+
+def test_a_row_is_that_of_its_place_in_its_block() -> None:
+    def draw(random: np.random.Generator, count: int) -> np.ndarray:
+        return random.random((count, 2))
+
+    for number in (0, 1, BLOCK - 1, BLOCK, 3 * BLOCK + 7):
+        expected = draw(generator(6, number // BLOCK, Stream.ORDER), BLOCK)[number % BLOCK]
+        assert np.array_equal(rows(6, number, 1, draw), expected[None])
 
 
 def test_digits_of_a_stack_are_independent_and_evenly_drawn() -> None:
