@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench bench-quick evidence evidence-solvers evidence-sd15 evidence-memory evidence-prompts evidence-coverage evidence-claims docs clean
+.PHONY: demo test lint format bench bench-quick evidence evidence-solvers evidence-sd15 evidence-memory evidence-prompts evidence-resume evidence-coverage evidence-claims docs clean
 
 demo: $(VENV)/core
 	$(BIN)/sfumato demo --out demo
@@ -33,6 +33,7 @@ evidence: $(VENV)/test
 	$(BIN)/python bench/recipes.py
 	$(BIN)/sfumato evaluate emoji --out runs/evaluation
 	cp runs/evaluation/report.json bench/results/emoji.json
+	$(BIN)/python tools/memorisation_card.py runs/evaluation/report.json src/sfumato/assets/models/emoji
 
 evidence-solvers: $(VENV)/test
 	$(BIN)/python bench/solvers.py
@@ -46,6 +47,9 @@ evidence-memory: $(VENV)/test
 evidence-prompts: $(VENV)/test
 	$(BIN)/python bench/prompts.py emoji-text
 	$(BIN)/python bench/prompts.py emoji-64
+
+evidence-resume: $(VENV)/test
+	$(BIN)/python -m bench.soak
 
 evidence-coverage: $(VENV)/test
 	$(BIN)/python -m bench.coverage

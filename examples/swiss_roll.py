@@ -51,9 +51,14 @@ class Network(nn.Module):
     def __init__(self, width: int = 128) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(2 + 8, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
+            nn.Linear(2 + 8, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
             nn.Linear(width, 2),
-        )  # fmt: skip
+        )
 
     def forward(self, x: Tensor, t: Tensor | float) -> Tensor:
         angles = torch.as_tensor(t).float().expand(len(x))[:, None] * torch.pi * torch.tensor([0.5, 1, 2, 4])

@@ -14,16 +14,16 @@ SHORT = ScheduleConfig("linear", 10, False, beta_start=0.05, beta_end=0.5)
 
 
 class Known(Model):
-    """A model that says of x_t what a function says, and keeps what it was told."""
+    """A model that says of x_t what a function says, and `further` of its variance, and keeps what it was told."""
 
-    def __init__(self, say, schedule=SHORT, **changes) -> None:
+    def __init__(self, say, schedule=SHORT, further=lambda x, t: x[:, :0], **changes) -> None:
         description = spec(schedule=schedule, **changes)
         super().__init__(description, network(description))
-        self.say, self.told = say, []
+        self.say, self.further, self.told = say, further, []
 
-    def denoised(self, x, t, condition):
+    def predicted(self, x, t, condition):
         self.told.append(condition)
-        return self.say(x, t)
+        return self.say(x, t), self.further(x, t)
 
 
 def exact(schedule=SHORT, mean=0.1, std=0.2) -> tuple[Known, Gaussian]:

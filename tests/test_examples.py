@@ -11,7 +11,11 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 @pytest.mark.parametrize(
     ("name", "small"),
-    [("swiss_roll", {"steps": 20, "count": 50, "side": 8}), ("binary_sequence", {"steps": 20, "count": 5})],
+    [
+        ("swiss_roll", {"steps": 20, "count": 50, "side": 8}),
+        ("binary_sequence", {"steps": 20, "count": 5}),
+        ("four_greys", {"steps": 3, "count": 2}),
+    ],
 )
 def test_it_runs(name, small, tmp_path, capsys):
     runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](str(tmp_path / "out.png"), **small)

@@ -130,8 +130,8 @@ def draw_curves(evidence: Evidence, path: Path) -> None:
                         losses.semilogy(seconds, values, line, label=what, **style)
         for axes, key, title in ((modes, "modes", "modes with a good sample"), (kl, "kl", "KL(p̂ ‖ u), nats")):
             axes.axhline(ceiling["look"][key], color="black", linestyle="--", linewidth=1, label="real data")
-            axes.set(title=f"{problem}: {title}, n = {ceiling['look']['n']:,}")
-        losses.set(title=f"{problem}: losses")
+            axes.set_title(f"{problem}: {title}, n = {ceiling['look']['n']:,}", fontsize=10)
+        losses.set_title(f"{problem}: losses", fontsize=10)
         for axes in (modes, kl, losses):
             axes.set(xlabel="seconds of training")
             axes.grid(alpha=0.3)

@@ -44,18 +44,6 @@ def test_evaluate_prints_numbers_and_how_they_were_made_and_writes_a_page(fruit,
     assert "steps: 2 there, 3 asked for" in capsys.readouterr().err
 
 
-def test_compare_prints_both_sides_and_writes_a_page(fruit, tmp_path, capsys):
-    model, data = fruit
-    words = ("compare", model, "--data", data, "--n", 20, "--draws", 40, "--out", tmp_path / "c")
-    assert run(*words, "--a.steps", 2, "--b.steps", 3) == 0
-    said = capsys.readouterr().out
-    for fact in ("A - B", "2 steps (2 network calls)", "3 steps (3 network calls)", "noise", "comparison.json"):
-        assert fact in said
-    facts = json.loads((tmp_path / "c" / "comparison.json").read_text())
-    assert facts["differences"][0]["name"] == "FD-EffNetLite0"
-    assert (tmp_path / "c" / "index.html").is_file()
-
-
 def test_mistakes_exit_with_2_and_write_nothing(fruit, tmp_path, capsys):
     model, data = fruit
     out = tmp_path / "o"
@@ -72,9 +60,6 @@ def test_mistakes_exit_with_2_and_write_nothing(fruit, tmp_path, capsys):
         (("evaluate", model, "--data", data, "--size", 16), "the samples are to be"),
         (("evaluate", model, "--data", grey), "empty"),
         (("evaluate", "nowhere"), "no model 'nowhere'"),
-        (("compare", model, "--data", data), "nothing to compare"),
-        (("compare", model, "nowhere", "--data", data), "no model 'nowhere'"),
-        (("compare", model, "--data", data, "--a.option", "eta"), "write name=value"),
     ]:
         assert run(*words, "--out", out) == 2
         assert message in capsys.readouterr().err

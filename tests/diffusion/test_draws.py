@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.diffusion.draws import check_seeds, signs, spread, strata, uniform
+from sfumato.diffusion.draws import check_seeds, signs, strata, uniform
 from sfumato.errors import InputError
 from sfumato.seeds import Stream
 
@@ -22,25 +22,6 @@ def test_they_are_uniform_and_fair():
     toss = signs([1], (100_000,), Stream.STEP)[0]
     assert set(toss.unique().tolist()) == {-1.0, 1.0}
     assert toss.mean().abs().item() < 4 / 100_000**0.5
-
-
-@pytest.mark.parametrize(("terms", "count"), [(10, 1), (10, 3), (10, 7), (10, 10), (1, 1), (1000, 13)])
-def test_every_term_is_equally_likely_and_taken_once(terms, count):
-    times = np.zeros(terms)
-    for seed in range(2000):
-        taken = spread(terms, count, seed)
-        assert len(set(taken)) == count
-        assert 0 <= min(taken) <= max(taken) < terms
-        times[taken] += 1
-    chance = count / terms
-    assert np.abs(times / 2000 - chance).max() <= 5 * (chance * (1 - chance) / 2000) ** 0.5
-    assert spread(terms, count, 5) == spread(terms, count, 5)
-
-
-@pytest.mark.parametrize("count", [0, 11, 2.0, True])
-def test_as_many_as_there_are(count):
-    with pytest.raises(InputError, match="from 1 to 10"):
-        spread(10, count, 0)
 
 
 @pytest.mark.parametrize("seeds", [[1], [1, 2, 3], [1, -2], [1, 2.5], [1, True], [1, (1, -1)]])

@@ -78,7 +78,7 @@ class TestReverse:
     @every
     @forms
     def test_it_is_the_sum_over_x0(self, chain, form):
-        """Austin et al. 2021, eq. 4, and the exact mixture, in loops."""
+        """Austin et al. 2021, and the exact mixture, in loops."""
         every, predict = pictures(chain), some(chain)
         for s, t in [(0, 1), (1, 2), (2, 3), (0, 3), (1, 3)]:
             seen = every[(ways(chain, 0, t) > 0).any(0)]
@@ -221,14 +221,14 @@ class TestBound:
         assert got.complete
         np.testing.assert_allclose(got.times, [1, 2 / 3, 1 / 3, 0])
         for k, (t, s) in enumerate([(1.0, 2 / 3), (2 / 3, 1 / 3), (1 / 3, 0.0)]):
-            xt = chain.draw(x0, t, uniform(range(9), (2,), Stream.HELD_OUT, k))
+            xt = chain.draw(x0, t, uniform(range(9), (2,), Stream.LIKELIHOOD, k))
             torch.testing.assert_close(got.terms[:, k], term_bits(chain, predict(xt, t), x0, xt, t, s))
         torch.testing.assert_close(got.total, prior_bits(chain, x0) + got.terms.sum(1))
         one = variational_bound(chain, predict, x0[3:4], [3], only=[1])
         torch.testing.assert_close(one.terms[:, 0], got.terms[3:4, 1])
         torch.testing.assert_close(one.total, one.prior + 3 * one.terms[:, 0])
         few = variational_bound(chain, predict, x0, range(9), times=[2 / 3, 0.0])
-        xt = chain.draw(x0, 2 / 3, uniform(range(9), (2,), Stream.HELD_OUT, 0))
+        xt = chain.draw(x0, 2 / 3, uniform(range(9), (2,), Stream.LIKELIHOOD, 0))
         torch.testing.assert_close(few.terms[:, 0], term_bits(chain, predict(xt, 2 / 3), x0, xt, 2 / 3, 0.0))
         torch.testing.assert_close(few.prior, prior_bits(chain, x0, 2 / 3))
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,15 +86,31 @@ def test_there_and_back_as_text_and_json(found, tmp_path):
     ):
         assert fact in text
     assert all(difference.verdict in text for difference in comparison.differences)
+    assert "measures of pairs" not in text
+    first, second, *_ = comparison.differences
+    few = replace(second, difference=replace(second.difference, n=(7, 7)))
+    assert "measures of pairs are of the first 7" in str(replace(comparison, differences=(first, few)))
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"format": 1, "differences": []}', '{"format": 1, "differences": 3}']
+    ("content", "message"),
+    [
+        ("", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ("[]", "no comparison of format 1"),
+        ("{}", "no comparison of format 1"),
+        ('{"format": 2, "differences": []}', "no comparison of format 1: compare again$"),
+        ('{"format": 1}', "not what a comparison writes"),
+        ('{"format": 1, "differences": 3}', "not what a comparison writes"),
+        ('{"format": 1, "differences": [{}]}', "not what a comparison writes"),
+        ('{"format": 1, "differences": []}', "apart"),
+    ],
 )
-def test_a_file_that_is_no_comparison(content, tmp_path):
+def test_a_file_that_is_no_comparison(content, message, tmp_path):
     (tmp_path / "c.json").write_text(content)
-    with pytest.raises(InputError, match=r"c\.json"):
+    with pytest.raises(InputError, match=message) as caught:
         Comparison.load(tmp_path / "c.json")
+    assert "c.json" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +131,6 @@ def test_verdicts(measure, low, high, verdict):
 
 
 def test_what_differs():
-    from dataclasses import replace
-
     assert differing(MAKING, MAKING) == []
     other = replace(MAKING, steps=9, guidance_scale=1.0)
     assert differing(MAKING, other) == [("steps", "4", "9"), ("guidance scale", "2.0", "1.0")]

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_the_trivial_denoiser_has_the_error_that_is_told_of_it(model, monkeypatc
         return (mean / variance + alpha * x / sigma**2) / precision
 
     monkeypatch.setattr(model, "denoised", posterior_mean)
-    found = loss_by_time(model, data, np.arange(len(data)), training=False)
+    found = loss_by_time(model, data, np.arange(len(data)), chosen="all", training=False)
     assert len(found.errors) == 20
     for i, error in enumerate(found.errors):
         assert error.t == pytest.approx((i + 0.5) / 20 + 1 / 1000, abs=1e-9)
@@ -51,8 +52,10 @@ def test_the_trivial_denoiser_has_the_error_that_is_told_of_it(model, monkeypatc
 def test_it_says_whose_and_of_what(model):
     data, calls = dataset(10), []
     rows = np.array([7, 2, 5])
-    found = loss_by_time(model, data, rows, training=True, progress=lambda done, of: calls.append((done, of)))
-    assert found.pictures == RealSet.of(data, rows, "the first 3 of the reference", True)
+    found = loss_by_time(
+        model, data, rows, chosen="drawn", training=True, progress=lambda done, of: calls.append((done, of))
+    )
+    assert found.pictures == RealSet.of(data, rows, "drawn", True)
     assert (found.told, found.model, found.weights_sha256) == (
         "its labels: group, style",
         "tiny",
@@ -71,9 +74,9 @@ def test_a_pictures_noise_is_its_own(model, monkeypatch):
         return torch.zeros_like(x)
 
     monkeypatch.setattr(model, "denoised", remember)
-    loss_by_time(model, data, np.array([4, 9]), training=False)
-    loss_by_time(model, data, np.array([9, 0, 1]), training=False)
-    loss_by_time(model, data, np.array([9, 0]), training=False, seed=1)
+    loss_by_time(model, data, np.array([4, 9]), chosen="all", training=False)
+    loss_by_time(model, data, np.array([9, 0, 1]), chosen="all", training=False)
+    loss_by_time(model, data, np.array([9, 0]), chosen="all", training=False, seed=1)
     for one, other, reseeded in seen.values():
         assert torch.equal(one[1], other[0])
         assert not torch.allclose(reseeded[0], other[0], atol=1e-4)
@@ -81,20 +84,14 @@ def test_a_pictures_noise_is_its_own(model, monkeypatch):
 
 def test_what_has_no_loss(tmp_path, model, monkeypatch):
     with pytest.raises(InputError, match="never saved"):
-        loss_by_time(unsaved(), dataset(4), np.arange(4), training=False)
-    monkeypatch.setattr("sfumato.evaluation.denoising.fills_in", lambda spec: True)
+        loss_by_time(unsaved(), dataset(4), np.arange(4), chosen="all", training=False)
+    filling = inpainter()
+    monkeypatch.setattr(filling, "spec", replace(filling.spec, weights=model.spec.weights))
     with pytest.raises(InputError, match="fills in parts"):
-        loss_by_time(model, dataset(4), np.arange(4), training=False)
-
-
-def test_a_model_that_fills_in_parts_is_known():
-    from sfumato.evaluation.denoising import fills_in
-
-    assert fills_in(inpainter().spec)
-    assert not fills_in(unsaved().spec)
+        loss_by_time(filling, dataset(4), np.arange(4), chosen="all", training=False)
 
 
 def test_a_network_that_diverges_is_named_with_its_time(model, monkeypatch):
     monkeypatch.setattr(model, "denoised", lambda x, t, condition: x * math.nan)
     with pytest.raises(DivergedError, match=r"at t = 0.026"):
-        loss_by_time(model, dataset(4), np.arange(4), training=False)
+        loss_by_time(model, dataset(4), np.arange(4), chosen="all", training=False)

@@ -10,6 +10,7 @@ from sfumato.errors import InputError
 from sfumato.evaluation import samples as samples_module
 from sfumato.evaluation.evaluate import evaluate
 from sfumato.evaluation.frechet import frechet_distance
+from sfumato.evaluation.intervals import interval
 from sfumato.evaluation.kid import kid
 from sfumato.evaluation.measures import MEASURES
 from sfumato.evaluation.real import Real, sides
@@ -89,7 +90,9 @@ def test_the_curve_is_of_the_same_seeds(model, found):
     assert three == found.report.number("fd")
     target = TOY.features(dataset().images[sides(dataset(), N).reference])
     made = TOY.features(model.sample(N, seed=5, steps=2).array)
-    assert two.value.value == pytest.approx(frechet_distance(made, target))
+    alone = interval(frechet_distance, made, target, level=0.95, draws=40)  # drawn from both sides
+    assert (two.value.value, two.value.high) == pytest.approx((alone.value, alone.high))
+    assert two.value.low == pytest.approx(max(alone.low, 0))
     assert two.method.making.seeds == "5…28"
 
 
@@ -97,6 +100,7 @@ def test_losses_bits_and_pictures(found):
     report = found.report
     assert [loss.pictures.data for loss in report.losses] == ["squares", "kept"]
     assert [loss.pictures.training for loss in report.losses] == [True, False]
+    assert [loss.pictures.chosen for loss in report.losses] == ["the first 24 of the reference", "drawn by seed 0"]
     assert report.likelihood is not None
     assert (report.likelihood.n, report.likelihood.data) == (2, "kept")  # what training never saw
     assert len(found.samples) == len(found.real) == N

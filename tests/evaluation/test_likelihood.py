@@ -38,8 +38,11 @@ def labelled(count: int = 6) -> Dataset:
     return replace(gaussian_bytes(count), kinds=kinds, labels=labels)
 
 
-def every_term(x0: torch.Tensor, seeds: list[tuple[int, int]], truth: Gaussian) -> tuple:
-    """L_T (N,), L_9 … L_1 (N, 9) and L_0 (N,), with the textbook's q(x_s|x_t, x_0) in β and ᾱ."""
+def every_term(x0: torch.Tensor, seeds: list[tuple[int, int]], truth: Gaussian, share: float = 0.0) -> tuple:
+    """L_T (N,), L_9 … L_1 (N, 9) and L_0 (N,), with the textbook's q(x_s|x_t, x_0) in β and ᾱ.
+
+    `share` of the logarithm of p's variance is that of β, the rest that of q(x_s|x_t, x_0).
+    """
     terms = []
     tilde = BETAS[1] * (1 - BAR[0]) / (1 - BAR[1])
     for k in range(10):
@@ -47,12 +50,13 @@ def every_term(x0: torch.Tensor, seeds: list[tuple[int, int]], truth: Gaussian) 
         xt = BAR[i] ** 0.5 * x0 + (1 - BAR[i]) ** 0.5 * noise(seeds, x0.shape[1:], Stream.LIKELIHOOD, k).double()
         guess = truth.denoise(xt, (i + 1) / 10).clamp(-1, 1)
         if i == 0:
-            nats = -decoder_log_prob(x0, guess, tilde**0.5)
+            nats = -decoder_log_prob(x0, guess, (BETAS[0] ** share * tilde ** (1 - share)) ** 0.5)
         else:
             a = (1 - BETAS[i]) ** 0.5 * (1 - BAR[i - 1]) / (1 - BAR[i])
             b = BAR[i - 1] ** 0.5 * BETAS[i] / (1 - BAR[i])
             std = (BETAS[i] * (1 - BAR[i - 1]) / (1 - BAR[i])) ** 0.5
-            nats = kl_divergence(Normal(a * xt + b * x0, std), Normal(a * xt + b * guess, std))
+            own = (BETAS[i] ** share) ** 0.5 * std ** (1 - share)
+            nats = kl_divergence(Normal(a * xt + b * x0, std), Normal(a * xt + b * guess, own))
         terms.append(nats.flatten(1).mean(1) * BITS)
     prior = kl_divergence(Normal(BAR[-1] ** 0.5 * x0, (1 - BAR[-1]) ** 0.5), Normal(0.0, 1.0))
     return prior.flatten(1).mean(1) * BITS, torch.stack(terms[:-1], 1), terms[-1]
@@ -114,9 +118,9 @@ class TestBound:
     def test_the_standard_error_knows_of_the_draw(self):
         """Equal pictures and a denoiser that always says 0: all that differs between seeds are the terms."""
         known = Known(lambda x, t: torch.zeros_like(x))
-        data = Dataset("one", np.full((64, 8, 8, 3), 200, np.uint8), np.zeros((64, 0), np.int64))
-        found = [bits_per_dimension(known, data, 64, terms=3, seed=seed).bits for seed in range(60)]
-        whole = bits_per_dimension(known, data, 64).bits
+        data = Dataset("one", np.full((32, 8, 8, 3), 200, np.uint8), np.zeros((32, 0), np.int64))
+        found = [bits_per_dimension(known, data, 32, terms=3, seed=seed).bits for seed in range(60)]
+        whole = bits_per_dimension(known, data, 32).bits
         assert whole.error < 1e-9
         spread = np.std([f.value for f in found])
         assert spread > 0.01
@@ -148,6 +152,52 @@ class TestBound:
         }
         assert bits["small", "erf"]["L_0"] == bits["large", "erf"]["L_0"] != bits["small", "tanh"]["L_0"]
         assert bits["small", "erf"]["L_1 … L_9"].value < bits["large", "erf"]["L_1 … L_9"].value
+
+
+class TestLearnedVariance:
+    """Of a model that says of every step that its variance is β^0.3·β̃^0.7, or the logarithm of a variance itself."""
+
+    WIDE = replace(NETWORK, labels=(2, 3), out_channels=6)
+
+    def known(self, kind, further) -> Known:
+        truth = Gaussian(SHORT.build(), 0.1, 0.2)
+        return Known(lambda x, t: truth.denoise(x.double(), t).to(x), SHORT, further, network=self.WIDE, variance=kind)
+
+    def test_is_that_which_the_model_has_learned(self):
+        interpolated = self.known("interpolated", lambda x, t: torch.full_like(x, 2 * 0.3 - 1))
+        data = gaussian_bytes(20)
+        got = bits_per_dimension(interpolated, data, 20, seed=3)
+        x0, seeds = to_unit(data.images).double(), [(3, n) for n in range(20)]
+        prior, middle, first = every_term(x0, seeds, Gaussian(SHORT.build(), 0.1, 0.2), share=0.3)
+        for name, values in {"L_T": prior, "L_1 … L_9": middle.sum(1), "L_0": first}.items():
+            assert got.parts[name].value == pytest.approx(values.mean().item(), rel=1e-5)
+        assert got.settings["variance"] == "learned"
+        free = self.known("free", lambda x, t: torch.full_like(x, math.log(BETAS[round(10 * t) - 1])))
+        large = bits_per_dimension(free, data, 20, seed=3, variance="large").parts
+        assert bits_per_dimension(free, data, 20, seed=3).parts["L_1 … L_9"].value == pytest.approx(
+            large["L_1 … L_9"].value, rel=1e-5
+        )
+
+    def test_of_fewer_steps(self):
+        """An interpolated variance lies between those of the steps that are taken; a free one is of its own steps."""
+        data, low = gaussian_bytes(8), self.known("interpolated", lambda x, t: torch.full_like(x, -1.0))
+        got, small = (bits_per_dimension(low, data, 8, steps=5, variance=v) for v in (None, "small"))
+        for name, part in small.parts.items():
+            assert got.parts[name].value == pytest.approx(part.value, rel=1e-5)
+        free = self.known("free", lambda x, t: x)
+        with pytest.raises(InputError, match=r"steps of 1/10 and of no others: take 10 steps, or the variance small"):
+            bits_per_dimension(free, data, 8, steps=5)
+        assert bits_per_dimension(free, data, 8, steps=5, variance="small").settings["variance"] == "small"
+
+    def test_a_variance_that_is_no_number(self):
+        with pytest.raises(DivergedError, match="NaN or infinite"):
+            bits_per_dimension(self.known("free", lambda x, t: x * math.nan), gaussian_bytes(3), 2)
+
+    def test_on_a_network(self):
+        made = model(network=self.WIDE, variance="interpolated", schedule=SHORT)
+        got = bits_per_dimension(made, gaussian_bytes(4), 3, terms=4)
+        assert got.settings["variance"] == "learned"
+        assert got.bits != bits_per_dimension(made, gaussian_bytes(4), 3, terms=4, variance="small").bits
 
 
 class TestFlow:
@@ -203,6 +253,14 @@ class TestTold:
         assert bits_per_dimension(bare, labelled(), 2, steps=2).told == "nothing"
         assert bare.told[0].labels.shape == (2, 0)
 
+    def test_a_network_with_self_conditioning_sees_no_guess(self):
+        own = Known(
+            lambda x, t: x,
+            network=replace(NETWORK, in_channels=6, out_channels=3, labels=(2, 3)),
+            self_conditioning=True,
+        )
+        assert bits_per_dimension(own, labelled(), 2, steps=2).told == "its labels: group, style; no guess of its own"
+
     def test_captions_as_they_are_written(self):
         reader = text_model(schedule=SHORT)
         data = replace(gaussian_bytes(3), captions=("red (apple:1.5)", "blue cat", ""))
@@ -247,7 +305,7 @@ class TestBadInput:
             ({"steps": 5.0}, "from 2 to 10"),
             ({"terms": 1}, "from 2 to 10"),
             ({"terms": 11}, "from 2 to 10"),
-            ({"variance": "learned"}, "needs denoise to return the pair"),
+            ({"variance": "learned"}, "has learned no variance: take the variance small or large"),
             ({"variance": "smal"}, "Did you mean 'small'"),
             ({"decoder": "ert"}, "Did you mean 'erf'"),
             ({"seed": -1}, "a seed is a whole number"),

@@ -52,6 +52,13 @@ def test_the_sides_are_not_swapped():
     assert part["recall"] < 0.1
 
 
+def test_parts_of_both_sides_are_chosen_each_by_its_own_numbers():
+    some, others = np.arange(3, 28), np.arange(20, 50, 2)
+    statistics = Statistics(SAMPLES, REAL, TOY)
+    found = statistics.whole(some, others) | statistics.pairwise(some, others)
+    assert found == pytest.approx(expected(SAMPLES[some], REAL[others]), rel=1e-4)
+
+
 def test_measures_of_pairs_are_of_the_first_so_many(monkeypatch):
     monkeypatch.setattr(measures, "MOST", 30)
     told = []

@@ -1,7 +1,9 @@
 from dataclasses import replace
 
+from factory import spec
 from reports import NEAR, REPORT, interval
-from sfumato.evaluation.memorisation import card_section
+from sfumato.evaluation.memorisation import card_section, into_card
+from sfumato.models.card import model_card
 
 
 def test_a_verdict_by_chance_not_by_share():
@@ -25,3 +27,17 @@ def test_the_section_of_a_card():
     assert {line.count("|") for line in rows} == {6}
     assert rows[2] == "| pixels | 10.0% [5.0%, 15.0%] | 0.002 | 50.0% [50.0%, 150.0%] | 60.0% [50.0%, 150.0%] |"
     assert len(rows) == 4
+
+
+def test_into_a_card_once_and_before_the_limits():
+    assert REPORT.memorisation is not None
+    card = model_card(spec())
+    once = into_card(card, REPORT.memorisation)
+    assert once.replace("\n".join(card_section(REPORT.memorisation)) + "\n\n", "") == card
+    assert once.index("## Training") < once.index("## Memorisation") < once.index("## Intended use")
+    assert into_card(once, REPORT.memorisation) == once
+    newer = replace(REPORT.memorisation, spaces=(replace(NEAR, chance=0.77),))
+    assert into_card(once, newer) == into_card(card, newer)
+    assert "0.77" in into_card(once, newer)
+    assert into_card("# mine\n", newer).startswith("# mine\n## Memorisation\n")
+    assert into_card("", newer).startswith("## Memorisation\n")

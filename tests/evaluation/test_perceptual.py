@@ -39,8 +39,8 @@ def test_is_the_formula_on_maps_caught_on_their_way(distance, pictures):
     total = np.zeros(2)
     for a, b in kept.values():
         unit = [m / m.square().sum(1, keepdim=True).sqrt() for m in (a, b)]
-        gap = sum((unit[0][:, c] - unit[1][:, c]) ** 2 for c in range(a.shape[1]))
-        total += gap.mean((1, 2)).numpy()  # type: ignore[union-attr]
+        gap = torch.stack([(unit[0][:, c] - unit[1][:, c]) ** 2 for c in range(a.shape[1])]).sum(0)
+        total += gap.mean((1, 2)).numpy()
     np.testing.assert_allclose(distance(one, other).numpy(), total / len(LAYERS), rtol=1e-4)
     assert [kept[i][0].shape[2] for i in LAYERS] == [16, 8, 4, 2]
 

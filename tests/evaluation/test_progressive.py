@@ -34,6 +34,17 @@ def test_ends_at_the_bound_and_without_error():
     assert seen[-1] == (200, 200)
 
 
+def test_of_a_model_that_has_learned_its_variance():
+    wide = {"network": replace(NETWORK, labels=(2, 3), out_channels=6), "variance": "interpolated"}
+    known = Known(lambda x, t: x * 0, further=lambda x, t: x, **wide)
+    data = gaussian_bytes(4)
+    got = progressive_coding(known, data, 3)
+    assert got.rate[-1] == pytest.approx(bits_per_dimension(known, data, 3).bits.value)
+    assert got.rate[-1] != pytest.approx(bits_per_dimension(known, data, 3, variance="small").bits.value)
+    assert json.loads(got.to_json())["settings"]["variance"] == "learned"
+    assert "variance learned, decoder erf" in str(got)
+
+
 def test_the_error_is_that_of_the_posterior_mean():
     """√(s²·σ²/(α²·s² + σ²)) for data of standard deviation s, by T values of t: the RMSE of x̂0 = E[x_0|x_t]."""
     schedule = ScheduleConfig("cosine", 12)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from factory import LABELS, NETWORK, classifier, model, network, spec
+from factory import LABELS, NETWORK, classifier, model, network, spec, texts_of
 from sfumato.conditioning.labels import LabelSet
 from sfumato.diffusion.config import ScheduleConfig
 from sfumato.errors import InputError
@@ -199,8 +199,10 @@ def test_a_saved_picture_says_how_it_was_guided_and_can_be_made_again(tmp_path):
         "dynamic_threshold": 97.0,
     }
     images = m.sample(2, seed=8, classifier=tmp_path / "judge", **how)
-    with Image.open(images.save(tmp_path / "o")[1]) as picture:
-        facts, pixels = json.loads(picture.text["sfumato"]), np.asarray(picture)  # type: ignore[attr-defined]
+    path = images.save(tmp_path / "o")[1]
+    facts = json.loads(texts_of(path)["sfumato"])
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture)
     assert facts["classifier"] == {"name": "judge", "weights_sha256": judge.spec.weights.sha256}  # type: ignore[union-attr]
     again = {key: facts[key] for key in ("seed", *how)}
     assert np.abs(m.sample(1, classifier=judge, **again)[0].astype(int) - pixels).max() <= 1

@@ -156,7 +156,8 @@ def test_predicted_work():
     both, one = work("network", guided=True) - loop, work("network", guided=True, together=False) - loop
     assert both == pytest.approx(2 * one, rel=0.01)
     assert one == work("network", guided=False) - loop
-    assert work("network", guided=False, dtype="bfloat16") - loop == pytest.approx(one / 2, rel=0.1)
+    half = work("network", guided=False, dtype="bfloat16") - loop  # what enters and leaves stays float32
+    assert half == pytest.approx(one / 2, rel=0.15)
     assert work("network", batch=3, guided=False) == pytest.approx(3 * (one + loop), rel=0.01)
     pictures = 4 * 3 * 256 * 256 + 2 * 4 * 4 * 128 * 128
     assert work("decode", tile=None) - pictures == pytest.approx(4 * (work("decode", tile=64) - pictures), rel=0.3)

@@ -34,8 +34,8 @@ class Likelihood:
     """of the sampler (default: all that the schedule has), or of the flow's solver (default: 50)"""
     terms: int | None = None
     """of the bound, drawn at random, such as 100; default: all"""
-    variance: Literal["small", "large"] = "small"
-    """of the bound's reverse steps"""
+    variance: Literal["small", "large", "learned"] | None = None
+    """of the bound's reverse steps; default: what the model has learned, or else small"""
     decoder: Literal["erf", "tanh"] = "erf"
     """of the bound's last step: exact, or as Ho et al. counted"""
     probes: int = 1
@@ -61,7 +61,7 @@ class Likelihood:
         if self.progressive is not None and (self.method, self.terms, self.variance, self.decoder, self.out) != (
             "bound",
             None,
-            "small",
+            None,
             "erf",
             None,
         ):
@@ -72,9 +72,8 @@ class Likelihood:
         for folder in filter(None, [self.progressive, self.out and self.out.parent]):
             check_writable(folder, need_bytes=0)
         model = load(self.model, self.device)
-        height, width = model.spec.size
         mode = {1: "L", 3: "RGB"}.get(model.spec.channels)
-        data = open_data(self.data, size=height if height == width else None, mode=mode)
+        data = open_data(self.data, size=model.spec.size, mode=mode)
         if self.progressive is not None:
             self._progressive(model, data, self.progressive)
             return

@@ -78,8 +78,8 @@ def variational_bound(
             whether all terms are evaluated or a few.
         times: where sampling would call the network, falling to 0; default: all T steps. The bound is that of this
             sampler: fewer steps cost bits (Nichol & Dhariwal 2021, section 4).
-        only: numbers of the terms to evaluate (0 is the first step from noise), such as `draws.spread` gives; then
-            `total` is an estimate, unbiased if every term was equally likely.
+        only: numbers of the terms to evaluate (0 is the first step from noise); then `total` is an
+            estimate, unbiased if every term was equally likely.
         variance: v_p: "small", that of q(x_s|x_t, x_0); "large", σ_ts²; or "learned".
         decoder: "erf" exact, "tanh" as Ho et al. counted, "density" for data without levels.
         decoder_std: σ of the decoder, where it is not learned. Default: √β̃_2, the last standard deviation of

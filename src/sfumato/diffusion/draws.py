@@ -11,7 +11,7 @@ from torch import Tensor
 from sfumato.errors import InputError
 from sfumato.seeds import Stream, check_seed, generator
 
-__all__ = ["Seed", "Seeds", "check_seeds", "signs", "spread", "strata", "uniform"]
+__all__ = ["Seed", "Seeds", "check_seeds", "signs", "strata", "uniform"]
 
 Seed = int | tuple[int, int]
 Seeds = Sequence[Seed]
@@ -35,18 +35,6 @@ def uniform(seeds: Seeds, shape: Sequence[int], stream: Stream, step: int = 0) -
 def signs(seeds: Seeds, shape: Sequence[int], stream: Stream, step: int = 0) -> Tensor:
     """-1 or 1, each with a chance of a half (Rademacher), float32 (N, *shape) on the CPU."""
     return (uniform(seeds, shape, stream, step) < 0.5).float() * 2 - 1
-
-
-def spread(terms: int, count: int, seed: int) -> list[int]:
-    """`count` different numbers of 0 … terms - 1, evenly spread from a random start, each equally likely.
-
-    Systematic sampling: number k is ⌊(u + k)·terms/count⌋ with one u for all. The mean of these terms is an unbiased
-    estimate of the mean of all, and of small variance where neighbouring terms are alike.
-    """
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 1 <= count <= terms:
-        raise InputError(f"of {terms} terms one can take a whole number from 1 to {terms}, not {count!r}")
-    start = generator(check_seed(seed), 0, Stream.SPLIT).random()
-    return [min(int((start + k) / count * terms), terms - 1) for k in range(count)]
 
 
 def strata(terms: int, count: int) -> np.ndarray:

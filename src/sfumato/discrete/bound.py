@@ -3,7 +3,7 @@
     L_T     KL(q(x_T|x_0) ‖ prior)
     others  KL(q(x_s|x_t, x_0) ‖ p(x_s|x_t)), summed over the states;  at s = 0 it is -log p(x_0|x_t) by itself
 
-Austin et al. 2021, eq. 1 and 5. The divergences are exact; only x_t is drawn.
+Austin et al. 2021. The divergences are exact; only x_t is drawn.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def variational_bound(
     prior, terms = prior_bits(chain, x0, float(grid[0])), []
     for k in chosen.tolist():
         t, s = float(grid[k]), float(grid[k + 1])
-        xt = chain.draw(x0, t, uniform(pairs, x0.shape[1:], Stream.HELD_OUT, k).to(x0.device))
+        xt = chain.draw(x0, t, uniform(pairs, x0.shape[1:], Stream.LIKELIHOOD, k).to(x0.device))
         terms.append(term_bits(chain, predict(xt, t), x0, xt, t, s, form).cpu())
     return Bound(grid, chosen, prior.cpu(), torch.stack(terms, 1))
 
@@ -89,8 +89,8 @@ def term_bits(
 def hybrid_loss(
     chain: Chain, logits: Tensor, x0: Tensor, xt: Tensor, t: Time, weight: float = 0.01, form: Form = "posterior"
 ) -> Tensor:
-    """L_λ at t: the term of the bound for the step from t to t - 1/T, and λ times -log p̃(x_0|x_t) (Austin et al. 2021,
-    eq. 5), bits per dimension (N,).
+    """L_λ at t: the term of the bound for the step from t to t - 1/T, and λ times -log p̃(x_0|x_t) (Austin et al. 2021),
+    bits per dimension (N,).
 
     Its mean over t ∈ {1/T … 1} is L_λ/T, but for L_T, of which there is nothing to learn. `weight` is λ: 0.001 and
     0.01 are theirs; 0 leaves the bound.

@@ -1,10 +1,10 @@
 """The forward process q on K states: a Markov chain, whose every law is a product of matrices.
 
-    q(x_t = j | x_{t-1} = i) = Q_t[i, j]                                   Austin et al. 2021, eq. 2
-    q(x_t = j | x_0 = i)     = Q̄_t[i, j],   Q̄_t = Q_1·Q_2 … Q_t            eq. 3
+    q(x_t = j | x_{t-1} = i) = Q_t[i, j]
+    q(x_t = j | x_0 = i)     = Q̄_t[i, j],   Q̄_t = Q_1·Q_2 … Q_t
     q(x_s = k | x_t, x_0)    = Q̄_s[x_0, k]·Q_st[k, x_t] / Q̄_t[x_0, x_t]    s < t; Q_st = Q_{s+1} … Q_t
 
-Every value of a picture (a bit, a letter, a pixel's level) goes its own way.
+(Austin et al. 2021.) Every value of a picture (a bit, a letter, a pixel's level) goes its own way.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The reverse process p on K states: a network guesses x_0, and Bayes' rule does the rest.
 
     p(x_s|x_t) = Σ_i q(x_s|x_t, x_0 = i)·p̃(x_0 = i|x_t)                    "posterior"
-    p(x_s|x_t) ∝ Σ_i q(x_s, x_t|x_0 = i)·p̃(x_0 = i|x_t)                    "joint": Austin et al. 2021, eq. 4
+    p(x_s|x_t) ∝ Σ_i q(x_s, x_t|x_0 = i)·p̃(x_0 = i|x_t)                    "joint": Austin et al. 2021
 
 The first is the true reverse process when p̃ is the true law of x_0 given x_t. The second weighs every i once more with
 q(x_t|x_0 = i), which x_t has told p̃ already; it is for networks trained so. In absorbing chains that is no difference.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["products", "spans", "squared_distances"]
+__all__ = ["products", "spans", "squared_distances", "squares"]
 
 ROWS, WIDTH = 1024, 4096  # of a block: at most 32 MiB in float64
 ROUNDING = 1e-12  # relative to ‖x‖² + ‖y‖²: what float64 leaves of ‖x - y‖² where x = y, at some thousand features
@@ -31,7 +31,7 @@ def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     Exact for whole numbers, such as pixels. Otherwise rows nearer than a millionth of their length count as equal, as
     ‖x‖² + ‖y‖² - 2·x·y cannot tell them apart.
     """
-    scale = _squares(one)[:, None] + _squares(other)
+    scale = squares(one)[:, None] + squares(other)
     square = products(one, other)
     square *= -2
     square += scale
@@ -39,5 +39,6 @@ def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return square
 
 
-def _squares(rows: np.ndarray) -> np.ndarray:
+def squares(rows: np.ndarray) -> np.ndarray:
+    """‖x‖² of every row: (a, D) of any real type -> (a,) float64."""
     return np.einsum("nd,nd->n", rows, rows, dtype=np.float64)

@@ -11,7 +11,7 @@ from sfumato.errors import InputError
 from sfumato.evaluation.feature_sets import feature_pair, unit_rows
 from sfumato.evaluation.mmd import unbiased_mmd2
 
-__all__ = ["SCALE", "SIGMA", "cmmd"]
+__all__ = ["SCALE", "cmmd", "gaussian"]
 
 SIGMA, SCALE = 10.0, 1000.0
 
@@ -33,5 +33,9 @@ def cmmd(one: np.ndarray, other: np.ndarray, *, sigma: float = SIGMA, scale: flo
     if not (np.isfinite([sigma, scale]).all() and sigma > 0 and scale > 0):
         raise InputError(f"sigma and scale must be positive numbers, not {sigma} and {scale}")
     one, other = feature_pair(one, other, least=2)
-    # on the unit sphere ‖x - y‖² = 2 - 2·x·y
-    return scale * unbiased_mmd2(unit_rows(one), unit_rows(other), lambda inner: np.exp((inner - 1) / sigma**2))
+    return scale * unbiased_mmd2(unit_rows(one), unit_rows(other), lambda cosine: gaussian(cosine, sigma))
+
+
+def gaussian(cosine: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
+    """exp(-‖x - y‖²/(2σ²)) on the unit sphere, where ‖x - y‖² = 2 - 2·x·y."""
+    return np.exp((cosine - 1) / sigma**2)

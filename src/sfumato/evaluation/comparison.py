@@ -11,7 +11,7 @@ from sfumato.errors import InputError
 from sfumato.evaluation.intervals import Interval
 from sfumato.evaluation.measures import MEASURES
 from sfumato.evaluation.method import Making, Method
-from sfumato.evaluation.report import how_lines, shown, wrapped
+from sfumato.evaluation.report import drawn_line, how_lines, shown, wrapped
 from sfumato.files import write_text
 from sfumato.typed import build
 
@@ -90,12 +90,15 @@ class Comparison:
         """The inverse of `save`. Raises `InputError`, naming the file, for what it does not understand."""
         try:
             facts = json.loads(path.read_text("utf-8"))
-            if facts.pop("format") != FORMAT:
-                raise InputError(f"{path} is no comparison of format {FORMAT}: compare again")
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{path} cannot be read as a comparison: {error}") from error
+        if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
+            raise InputError(f"{path} is no comparison of format {FORMAT}: compare again")
+        try:
             for one in facts["differences"]:
                 one.pop("verdict")  # it follows from the rest
-        except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
-            raise InputError(f"{path} cannot be read as a comparison: {error}") from error
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is not what a comparison writes ({error!r})") from error
         read = build(cls, facts, str(path))
         if not read.differences:
             raise InputError(f"{path} holds no numbers")
@@ -112,11 +115,7 @@ class Comparison:
         lines += ["", f"Pictures of equal seeds are {shown(self.apart)} levels of 255 apart (root mean square)."]
         for name, method in (("A", self.a), ("B", self.b)):
             lines += ["", f"{name}:", *how_lines(method)]
-        drawn = self.differences[0].difference
-        lines += [
-            "",
-            f"[ ]: {drawn.level:.0%} intervals, method {drawn.method!r}, {drawn.draws} draws, seed {drawn.seed}",
-        ]
+        lines += ["", drawn_line([difference.difference for difference in self.differences])]
         for note in self.notes:
             lines += ["", *wrapped(f"Note: {note}")]
         return "\n".join(lines)

@@ -36,10 +36,10 @@ class Prdc:
 
 
 def prdc(real: np.ndarray, made: np.ndarray, k: int) -> Prdc:
-    """Precision and recall (Kynkäänniemi et al. 2019, eq. 1, 2), density and coverage (Naeem et al. 2020, eq. 3, 4).
+    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     A ball holds its surface. Pictures of one law on both sides reach, on average, a density of 1 and a coverage of
-    1 - Π_{i=1…k} (n - i)/(n + m - i), n of them being real and m made: about 1 - 2⁻ᵏ for n = m (Naeem et al., lemma 2).
+    1 - Π_{i=1…k} (n - i)/(n + m - i), n of them being real and m made: about 1 - 2⁻ᵏ for n = m (Naeem et al.).
 
     Args:
         real: features (n, D).

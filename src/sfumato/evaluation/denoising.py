@@ -9,16 +9,16 @@ import numpy as np
 import torch
 
 from sfumato.data.dataset import Dataset
+from sfumato.diffusion.trivial import trivial_error
 from sfumato.errors import DivergedError, InputError
 from sfumato.evaluation.intervals import Interval, intervals
 from sfumato.evaluation.measures import LEVEL
 from sfumato.evaluation.method import RealSet
 from sfumato.evaluation.told import ToldPictures
 from sfumato.generation.model import Model
-from sfumato.models.spec import ModelSpec
 from sfumato.seeds import Stream, noise
 
-__all__ = ["ErrorAt", "LossByTime", "fills_in", "loss_by_time"]
+__all__ = ["ErrorAt", "LossByTime", "loss_by_time"]
 
 BUCKETS = 20
 TOGETHER = 64  # pictures at once
@@ -31,8 +31,7 @@ class ErrorAt:
     Attributes:
         t: the time.
         error: of the model.
-        trivial: of the best denoiser that knows but the mean picture and one variance v for all values around it:
-            x̂0 = μ + α·v/(α²·v + σ²)·(x_t - α·μ), whose error is v·σ²/(α²·v + σ²).
+        trivial: of the trivial predictor (`diffusion.trivial`), which knows but the mean picture and one variance.
     """
 
     t: float
@@ -61,17 +60,13 @@ class LossByTime:
     seed: int
 
 
-def fills_in(spec: ModelSpec) -> bool:
-    """Whether a model fills in parts of pictures: then it denoises no whole ones."""
-    return spec.network.in_channels > spec.network.output_channels and not spec.self_conditioning
-
-
 @torch.no_grad()
 def loss_by_time(
     model: Model,
     data: Dataset,
     rows: np.ndarray,
     *,
+    chosen: str,
     training: bool,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -82,6 +77,7 @@ def loss_by_time(
         model: of pixels, or of latents: then the errors are those of latents.
         data: pictures of the model's size.
         rows: which, at least 2.
+        chosen: how these were, in words.
         training: whether the model was trained on the data.
         seed: of the noise, which is each picture's own.
         progress: called with the network calls done (one a picture), and of all.
@@ -93,7 +89,7 @@ def loss_by_time(
     spec, schedule = model.spec, model.diffusion.schedule
     if spec.weights is None:
         raise InputError(f"model {spec.name!r} was never saved, so its weights have no name: save and load it first")
-    if fills_in(spec):
+    if spec.fills_in:
         raise InputError(f"model {spec.name!r} fills in parts of pictures: it denoises no whole ones")
     told = ToldPictures(model, data, rows)
     # middles of the buckets, at times that training had
@@ -119,13 +115,12 @@ def loss_by_time(
         level=LEVEL,
         draws=200,
     )
-    alpha, sigma = (np.array([float(f(t)) for t in times]) for f in (schedule.alpha, schedule.sigma))
-    trivial = variance * sigma**2 / (alpha**2 * variance + sigma**2)
+    trivial = trivial_error(schedule, torch.from_numpy(times), float(variance))
     return LossByTime(
         errors=tuple(
             ErrorAt(float(t), told_intervals[str(bucket)], float(trivial[bucket])) for bucket, t in enumerate(times)
         ),
-        pictures=RealSet.of(data, rows, f"the first {len(rows)} of the reference", training),
+        pictures=RealSet.of(data, rows, chosen, training),
         told=told.told,
         model=spec.name,
         weights=spec.which_weights,

@@ -15,7 +15,7 @@ from sfumato.evaluation.feature_sets import feature_pair
 from sfumato.evaluation.mmd import unbiased_mmd2
 from sfumato.seeds import Stream, check_seed, permutation
 
-__all__ = ["KidOfSubsets", "kid", "kid_of_subsets"]
+__all__ = ["KidOfSubsets", "cubic", "kid", "kid_of_subsets"]
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,13 @@ def kid(one: np.ndarray, other: np.ndarray) -> float:
     """
     one, other = feature_pair(one, other, least=2)
     width = one.shape[1]
+    return unbiased_mmd2(one, other, lambda inner: cubic(inner, width))
 
-    def cubic(inner: np.ndarray) -> np.ndarray:
-        base = inner / width + 1
-        return base * base * base  # much quicker than a power
 
-    return unbiased_mmd2(one, other, cubic)
+def cubic(inner: np.ndarray, width: int) -> np.ndarray:
+    """(x·y/D + 1)³ of inner products."""
+    base = inner / width + 1
+    return base * base * base  # much quicker than a power
 
 
 def kid_of_subsets(

@@ -13,9 +13,8 @@ import torch
 from sfumato.data.dataset import Dataset
 from sfumato.diffusion.decoder import Decoder
 from sfumato.diffusion.density import dequantised, flow_likelihood
-from sfumato.diffusion.reverse import Variance
 from sfumato.errors import InputError, nearest
-from sfumato.evaluation.bounds import TOGETHER, Calls, Progress, bounds, whole
+from sfumato.evaluation.bounds import TOGETHER, AnyVariance, Calls, Progress, bounds, own_variance, whole
 from sfumato.evaluation.told import ToldPictures
 from sfumato.generation.model import Model
 from sfumato.seeds import check_seed
@@ -97,7 +96,7 @@ def bits_per_dimension(
     method: Method = "bound",
     steps: int | None = None,
     terms: int | None = None,
-    variance: Variance = "small",
+    variance: AnyVariance | None = None,
     decoder: Decoder = "erf",
     probes: int = 1,
     seed: int = 0,
@@ -118,25 +117,26 @@ def bits_per_dimension(
             the solver of fourth order, default 50, each of 4 calls forward and back.
         terms: of the bound, drawn anew for every 16 pictures (or fewer, so that there are 16 such groups): L_0 and
             terms that are the sparser the farther from the data (`draws.strata`). Unbiased. Default: all.
-        variance: of p(x_s|x_t): "small" or "large".
+        variance: of p(x_s|x_t): "small", "large" or "learned"; default: what the model has learned, or else "small".
         decoder: of L_0: "erf" exact, or "tanh" as Ho et al. counted.
         probes: of the flow's trace.
         seed: decides which pictures, noise, terms and probes. A picture's noise is its own at any n.
         progress: called after every network call.
 
     Raises:
-        InputError: for a model of latents, data that does not fit, too few pictures, or an option of the other method.
+        InputError: for a model of latents, data that does not fit, too few pictures, an option of the other method, or
+            a learned variance of a model that has learned none, or only that of its own T steps.
         DivergedError: when the network's output is not finite.
     """
     if method not in get_args(Method):
         raise InputError(f"no method {method!r}. {nearest(method, get_args(Method))}")
     told = ToldPictures.drawn(model, data, n, check_seed(seed))
     if method == "flow":
-        _leave_out("flow", terms=(terms, None), variance=(variance, "small"), decoder=(decoder, "erf"))
+        _leave_out("flow", terms=(terms, None), variance=(variance, None), decoder=(decoder, "erf"))
         found = _flow(told, FLOW_STEPS if steps is None else steps, probes, seed, progress)
     else:
         _leave_out("bound", probes=(probes, 1))
-        found = _bound(told, steps, terms, variance, decoder, seed, progress)
+        found = _bound(told, steps, terms, variance or own_variance(model.spec), decoder, seed, progress)
     return Likelihood(method=method, seed=seed, **told.facts(), **found)
 
 
@@ -144,7 +144,7 @@ def _bound(
     told: ToldPictures,
     steps: int | None,
     terms: int | None,
-    variance: Variance,
+    variance: AnyVariance,
     decoder: Decoder,
     seed: int,
     progress: Progress,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from sfumato.evaluation.intervals import Interval
 from sfumato.evaluation.method import Making, Network, RealSet
 
-__all__ = ["Memorisation", "Nearness", "Pair", "card_section"]
+__all__ = ["Memorisation", "Nearness", "Pair", "card_section", "into_card"]
 
 SUSPICIOUS = 0.01  # chance below which more samples lie near than would by luck
 
@@ -106,6 +107,13 @@ def card_section(memorisation: Memorisation) -> list[str]:
     ]
     lines += ["", *(f"In {space.space}: {space.verdict}" for space in memorisation.spaces), ""]
     return [*lines, f"[ ]: {one.share.level:.0%} intervals of shares, after Wilson."]
+
+
+def into_card(card: str, memorisation: Memorisation) -> str:
+    """A model card with this section: in the place of an older one, else before the limits, else at the end."""
+    parts = [part for part in re.split(r"(?m)^(?=## )", card) if not part.startswith("## Memorisation\n")]
+    place = next((i for i, part in enumerate(parts) if part.startswith("## Intended use")), len(parts))
+    return "".join([*parts[:place], "\n".join(card_section(memorisation)), "\n\n", *parts[place:]])
 
 
 def _share(interval: Interval) -> str:

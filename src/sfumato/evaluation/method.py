@@ -18,11 +18,12 @@ from sfumato.solvers import Table
 __all__ = ["Making", "Method", "Network", "RealSet"]
 
 
+@dataclass(frozen=True)
 class _Whole:
     """Facts none of which may be left empty."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # type: ignore[arg-type]
+        for field in fields(self):
             if getattr(self, field.name) in ("", None):
                 raise InputError(f"a number needs its {field.name}: without it nobody can tell what was measured")
 

@@ -14,7 +14,7 @@ Kernel = Callable[[np.ndarray], np.ndarray]
 
 
 def unbiased_mmd2(one: np.ndarray, other: np.ndarray, kernel: Kernel) -> float:
-    """MMD² = E k(x, x') + E k(y, y') - 2·E k(x, y), without bias (Gretton et al. 2012, eq. 3).
+    """MMD² = E k(x, x') + E k(y, y') - 2·E k(x, y), without bias (Gretton et al. 2012, lemma 6).
 
     The means within a set leave out k(x, x), so the estimate is right on average at any n, and falls below zero about
     half of the time where the laws are equal.

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sfumato.evaluation.blocks import spans, squared_distances
-from sfumato.evaluation.cmmd import SCALE, SIGMA
+from sfumato.evaluation.blocks import spans, squared_distances, squares
+from sfumato.evaluation.cmmd import SCALE, gaussian
 from sfumato.evaluation.coverage import Prdc
 from sfumato.evaluation.feature_sets import feature_pair, unit_rows
+from sfumato.evaluation.kid import cubic
 
 __all__ = ["MOST", "Pairwise"]
 
@@ -48,7 +49,7 @@ class Pairwise:
         for rows, name in ((real, "the real features"), (made, "the made features")):
             unit_rows(rows, name)  # a row of zeros has no cosine: better known now than in a draw
         return cls(
-            _table(real, real), _table(made, made), _table(real, made), _square(real), _square(made), real.shape[1]
+            _table(real, real), _table(made, made), _table(real, made), squares(real), squares(made), real.shape[1]
         )
 
     def part(self, real: np.ndarray, made: np.ndarray) -> Pairwise:
@@ -64,20 +65,11 @@ class Pairwise:
 
     def kid(self) -> float:
         """As `sfumato.evaluation.kid.kid`."""
-
-        def kernel(inner: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-            base = inner / self.width + 1
-            return base * base * base  # much quicker than a power
-
-        return self._mmd2(kernel)
+        return self._mmd2(lambda inner, one, other: cubic(inner, self.width))
 
     def cmmd(self) -> float:
         """As `sfumato.evaluation.cmmd.cmmd`."""
-
-        def kernel(inner: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-            return np.exp((inner / np.sqrt(one[:, None] * other) - 1) / SIGMA**2)
-
-        return SCALE * self._mmd2(kernel)
+        return SCALE * self._mmd2(lambda inner, one, other: gaussian(inner / np.sqrt(one[:, None] * other)))
 
     def prdc(self, k: int) -> Prdc:
         """As `sfumato.evaluation.coverage.prdc`, for k below the number of pictures on each side."""
@@ -114,10 +106,6 @@ def _table(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         for columns in spans(len(other)):
             table[rows, columns] = squared_distances(one[rows], other[columns])
     return table
-
-
-def _square(rows: np.ndarray) -> np.ndarray:
-    return np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
 
 
 def _radii(square: np.ndarray, k: int) -> np.ndarray:

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from sfumato.data.dataset import Dataset
 from sfumato.diffusion.progressive import rate_distortion
-from sfumato.evaluation.bounds import TOGETHER, Progress, bounds
+from sfumato.evaluation.bounds import Progress, bounds, own_variance
 from sfumato.evaluation.told import ToldPictures
 from sfumato.generation.model import Model
 from sfumato.scaling import to_uint8
 from sfumato.seeds import check_seed
-from sfumato.solvers import Denoiser
 
 __all__ = ["Progressive", "progressive_coding"]
 
@@ -52,6 +51,7 @@ class Progressive:
     def __str__(self) -> str:
         rows = [f"{self.times[i]:8.3f}  {self.rate[i]:8.4f}  {self.rmse[i]:8.2f}" for i in self.columns]
         facts = self.facts
+        settings = ", ".join(f"{key} {value}" for key, value in facts["settings"].items())
         return "\n".join(
             [
                 "       t  bits/dim      RMSE",
@@ -59,7 +59,7 @@ class Progressive:
                 f"  mean over {facts['n']} of {facts['pictures']} pictures of {facts['data']} "
                 f"({facts['data_fingerprint'][:16]}), seed {facts['seed']}",
                 f"  {facts['model']}, {facts['weights']} weights {facts['weights_sha256'][:16]}; it is told "
-                f"{facts['told']}; {facts['steps']} steps, variance small, decoder erf, x̂0 clipped to [-1, 1]",
+                f"{facts['told']}; {facts['steps']} steps, {settings}",
             ]
         )
 
@@ -67,26 +67,19 @@ class Progressive:
 def progressive_coding(
     model: Model, data: Dataset, n: int, *, steps: int | None = None, seed: int = 0, progress: Progress = None
 ) -> Progressive:
-    """Code pictures progressively.
+    """Code pictures progressively, with the variance that the model has learned, if it has.
 
     Every term of the bound is evaluated, so this takes `steps` network calls a picture. Arguments and errors as in
     `likelihood.bits_per_dimension`.
     """
-    told = ToldPictures.drawn(model, data, n, check_seed(seed))
+    told, variance = ToldPictures.drawn(model, data, n, check_seed(seed)), own_variance(model.spec)
     kept: list[np.ndarray] = []  # from data to noise, as the terms are asked for
 
-    def keep(denoise: Denoiser, part: slice) -> Denoiser:
-        if part.start:
-            return denoise
+    def keep(part: slice, guess: Tensor) -> None:
+        if part.start == 0:
+            kept.append(to_uint8(guess[:SHOWN]))
 
-        def keeping(x: Tensor, t: float) -> Tensor:
-            guess = denoise(x, t)
-            kept.append(to_uint8(guess[: min(SHOWN, TOGETHER)]))
-            return guess
-
-        return keeping
-
-    curves = [rate_distortion(bound) for bound, _ in bounds(told, steps, None, "small", "erf", seed, progress, keep)]
+    curves = [rate_distortion(bound) for bound, _ in bounds(told, steps, None, variance, "erf", seed, progress, keep)]
     rate, rmse = (torch.cat(values).mean(0).numpy() for values in zip(*[curve[1:] for curve in curves], strict=True))
     shares = 0.5 ** np.arange(HALVINGS, -1, -1)
     columns = np.unique(np.searchsorted(rate, shares * rate[-1], side="left"))
@@ -97,5 +90,10 @@ def progressive_coding(
         rmse=rmse,
         columns=columns,
         pictures=pictures[:, columns],
-        facts={**told.facts(), "seed": seed, "steps": len(rate) - 1},
+        facts={
+            **told.facts(),
+            "seed": seed,
+            "steps": len(rate) - 1,
+            "settings": {"variance": variance, "decoder": "erf", "x̂0": "clipped to [-1, 1]"},
+        },
     )

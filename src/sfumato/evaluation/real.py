@@ -130,8 +130,7 @@ def sides(data: Dataset, n: int | None) -> Sides:
 
 
 def _opened(name: str, spec: ModelSpec) -> Dataset:
-    height, width = spec.size
-    data = open_data(name, size=height if height == width else None, mode={1: "L", 3: "RGB"}.get(spec.channels))
+    data = open_data(name, size=spec.size, mode={1: "L", 3: "RGB"}.get(spec.channels))
     made = (*spec.size, spec.channels)
     if data.images.shape[1:] != made:
         raise InputError(f"{data.name} has pictures of {data.images.shape[1:]}, the model makes {made}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sfumato.evaluation.method import Method
 from sfumato.files import write_text
 from sfumato.typed import build
 
-__all__ = ["Number", "Report", "how_lines", "rounded", "shown", "wrapped"]
+__all__ = ["Number", "Report", "drawn_line", "how_lines", "rounded", "shown", "wrapped"]
 
 FORMAT = 1
 
@@ -145,14 +145,15 @@ def how_lines(method: Method, numbers: tuple[Number, ...] = ()) -> list[str]:
         f"({reference.fingerprint[:12]}), {reference.chosen}",
         f"  features: {network.name} ({network.sha256[:12]}), {network.preprocessing}",
     ]
-    if numbers:
-        one = numbers[0].value
-        few = {n.value.n[0] for n in numbers} - {one.n[0]}
-        lines.append(
-            f"  [ ]: {one.level:.0%} intervals, method {one.method!r}, {one.draws} draws, seed {one.seed}"
-            + (f"; measures of pairs are of the first {few.pop()}" if few else "")
-        )
-    return lines
+    return [*lines, f"  {drawn_line([number.value for number in numbers])}"] if numbers else lines
+
+
+def drawn_line(intervals: Sequence[Interval]) -> str:
+    """How the intervals of some measures came about. The first is of all pictures."""
+    one = intervals[0]
+    few = {interval.n[0] for interval in intervals} - {one.n[0]}
+    first = f"; measures of pairs are of the first {few.pop()}" if few else ""
+    return f"[ ]: {one.level:.0%} intervals, method {one.method!r}, {one.draws} draws, seed {one.seed}{first}"
 
 
 def wrapped(text: str, indent: str = "") -> list[str]:

@@ -28,7 +28,7 @@ class ToldPictures:
     Attributes:
         model: whose network is asked.
         data: where the pictures are.
-        rows: (n,) their numbers in it, rising.
+        rows: (n,) their numbers in it.
     """
 
     model: Model
@@ -48,7 +48,7 @@ class ToldPictures:
                 f"model {spec.name!r} diffuses latents: bits would be those of latents, which say nothing of the "
                 "pictures and compare with no other model. Likelihoods are for models of pixels"
             )
-        if spec.network.in_channels > spec.network.output_channels and not spec.self_conditioning:
+        if spec.fills_in:
             raise InputError(f"model {spec.name!r} fills in parts of pictures: it has no likelihood of whole ones")
         made = (*spec.size, spec.channels)
         if data.images.shape[1:] != made:
@@ -60,6 +60,10 @@ class ToldPictures:
     @property
     def told(self) -> str:
         """What the network is told of each picture, in words."""
+        return self._known + ("; no guess of its own" if self.model.spec.self_conditioning else "")
+
+    @property
+    def _known(self) -> str:
         if self.model.reader is not None:
             return "its caption" if self.data.captions else "an empty text, as the data has no captions"
         kinds = list(self.model.spec.labels.kinds)
@@ -92,14 +96,18 @@ class ToldPictures:
 
     def denoiser(self, part: slice) -> Denoiser:
         """(x_t, t) -> x̂0 of some of the n pictures, each told its own: no guidance, differentiable in x_t."""
+        condition = self.condition(part)
+        return lambda x, t: self.model.denoised(x, t, condition)
+
+    def condition(self, part: slice) -> Condition:
+        """What the network is told of some of the n pictures, on the device."""
         model, data, rows = self.model, self.data, self.rows[part]
         if model.reader is not None:
             texts = [data.captions[row] for row in rows] if data.captions else [""] * len(rows)
             condition = model.reader.learn(texts)
         else:
             condition = Condition(labels=torch.from_numpy(_labels(model.spec.labels, data, rows)))
-        condition = condition.to(model.device)
-        return lambda x, t: model.denoised(x, t, condition)
+        return condition.to(model.device)
 
 
 def _labels(labels: LabelSet, data: Dataset, rows: np.ndarray) -> np.ndarray:

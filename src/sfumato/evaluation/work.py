@@ -11,7 +11,7 @@ import numpy as np
 
 from sfumato.data.dataset import Dataset
 from sfumato.errors import InputError
-from sfumato.evaluation.denoising import LossByTime, fills_in, loss_by_time
+from sfumato.evaluation.denoising import LossByTime, loss_by_time
 from sfumato.evaluation.extractors.extractor import Extractor
 from sfumato.evaluation.feature_sets import feature_set
 from sfumato.evaluation.frechet import frechet_distance
@@ -127,21 +127,23 @@ class Work:
     def losses(self) -> tuple[LossByTime, ...]:
         """Of the reference, and of what was held out. A model that fills in parts of pictures has none."""
         data, held_out = self.real.data, self.real.held_out
-        if fills_in(self.model.spec):
+        if self.model.spec.fills_in:
             return ()
-        sets = [(data, self.sides.reference[:DENOISED], self.real.trained)]
+        reference = self.sides.reference[:DENOISED]
+        sets = [(data, reference, f"the first {len(reference)} of the reference", self.real.trained)]
         if held_out is not None and held_out.fingerprint != data.fingerprint and len(held_out) > 1:
-            sets.append((held_out, permutation(len(held_out), 0, Stream.SPLIT)[:DENOISED], False))
+            sets.append((held_out, permutation(len(held_out), 0, Stream.SPLIT)[:DENOISED], "drawn by seed 0", False))
         return tuple(
             loss_by_time(
                 self.model,
                 data,
                 rows,
+                chosen=chosen,
                 training=training,
                 seed=self.seed,
                 progress=partial(self.tell, f"denoising pictures of {data.name}"),
             )
-            for data, rows, training in sets
+            for data, rows, chosen, training in sets
         )
 
     def notes(self) -> list[str]:

@@ -168,9 +168,7 @@ class Model:
         """
         guidance.check_fits(self)
         asked, weak = Asked.of(asked), guidance.weak
-        config = self.spec.network
-        fills_in = config.in_channels > config.output_channels and not self.spec.self_conditioning
-        if condition is None and asked.pictures is None and fills_in:
+        if condition is None and asked.pictures is None and self.spec.fills_in:
             raise InputError(f"model {self.spec.name!r} fills in parts of pictures: sfumato inpaint")
         if self._autoencoder is not None and (clip or dynamic_threshold is not None):
             raise InputError(
@@ -357,6 +355,8 @@ def load(
     dtype: str = "float32",
     offload: Offload | None = None,
     most_scores: int | None = None,
+    lora: str | Path | None = None,
+    lora_scale: float = 1.0,
 ) -> Model:
     """Load a model.
 
@@ -369,9 +369,12 @@ def load(
         offload: "cpu": text encoder, U-Net and autoencoder are on the device only for their turns. "disk": and in
             memory at all; each is read from its file for its turn. Pictures stay the same.
         most_scores: of the attentions of U-Net and autoencoder, see `networks.memory.bound_attention`.
+        lora: a LoRA file for its U-Net, or the folder of a run that learned one; its updates are merged in memory.
+        lora_scale: how much of it; 0 is none.
 
     Raises:
-        InputError: when there is no such model or it cannot be understood; it says which file and why.
+        InputError: when there is no such model or it cannot be understood; it says which file and why. The same for a
+            LoRA file that does not fit.
     """
     folder = find_folder(source)
     number_type, turns = find_dtype(dtype), Turns(find_device(device), offload)
@@ -379,6 +382,11 @@ def load(
     assert spec.weights is not None  # it was opened
     reader = open_reader(spec.text, folder, turns, number_type) if spec.text else None
     tuned = load_tuned(folder, spec.weights.sha256)
+    if lora is not None:
+        from sfumato.models.convert.with_lora import opened_with_lora  # seldom needed, and it is much
+
+        spec, network = opened_with_lora(spec, network, Path(lora), lora_scale)
+        tuned = {}  # they are the weights' without it
     decoder = partial(read_autoencoder, folder, spec.autoencoder, number_type) if spec.autoencoder else None
     return Model(
         spec,

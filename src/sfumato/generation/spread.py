@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +12,19 @@ from sfumato.errors import InputError
 from sfumato.models.spec import ModelSpec
 from sfumato.solvers import Table
 
-__all__ = ["LearnedSpread"]
+__all__ = ["LearnedSpread", "learned_by"]
+
+
+def learned_by(spec: ModelSpec, schedule: NoiseSchedule, steps: np.ndarray) -> LearnedVariance:
+    """How a model has learned the variance of steps t - s. `InputError` when it has not, or only that of others."""
+    if spec.variance == "fixed":
+        raise InputError(f"model {spec.name!r} has learned no variance: take the variance small or large")
+    if spec.variance == "free" and (abs(steps * schedule.steps - 1) > 1e-6).any():
+        raise InputError(
+            f"model {spec.name!r} has learned the variance of steps of 1/{schedule.steps} and of no others: take "
+            f"{schedule.steps} steps, or the variance small"
+        )
+    return check_learned(spec.variance, schedule)
 
 
 class LearnedSpread:
@@ -26,17 +39,10 @@ class LearnedSpread:
     """
 
     def __init__(self, spec: ModelSpec, schedule: NoiseSchedule, table: Table) -> None:
-        if spec.variance == "fixed":
-            raise InputError(f"model {spec.name!r} has learned no variance; take --option variance=small or large")
-        self._kind: LearnedVariance = check_learned(spec.variance, schedule)
+        steps = table.times[:-1] - table.times[1:]
+        self._kind: LearnedVariance = learned_by(spec, schedule, steps[table.S > 0])
         self._schedule, self._table = schedule, table
         self._raw: Tensor | None = None
-        steps = table.times[:-1] - table.times[1:]
-        if spec.variance == "free" and (abs(steps * schedule.steps - 1)[table.S > 0] > 1e-6).any():
-            raise InputError(
-                f"model {spec.name!r} has learned the variance of steps of 1/{schedule.steps} and of no others: take "
-                f"--steps {schedule.steps}, or --option variance=small"
-            )
 
     def hear(self, raw: Tensor) -> None:
         """What the network put out beside its prediction, (N, …), at the call whose row comes next."""

@@ -76,7 +76,7 @@ def test_samples_come_from_the_average() -> None:
     before = gan.sample(0, 5)
     torch.testing.assert_close(before, make(normal(0, 0, Stream.START, (5, LATENT))).detach())
     with torch.no_grad():
-        make.bias += 1
+        make.bias.add_(1)
     torch.testing.assert_close(gan.sample(0, 5), before)  # nothing has been averaged since
     gan.step(torch.randn(BATCH, 2), 0)
     share = (gan.sample(0, 5) - before).mean().item()

@@ -55,7 +55,7 @@ def test_without_the_extra(monkeypatch):
 def test_it_knows_pictures_from_noise_and_blur(extractor):
     """The network really is the trained one: real pictures are nearer to real ones than to noisy or blurred ones."""
     pictures = emoji("animals").images
-    one, other = pictures[:60], pictures[60:120]
+    one, other = pictures[:30], pictures[30:60]
     noise = np.random.default_rng(0).normal(0, 25, other.shape)
     noisy = (other + noise).clip(0, 255).astype(np.uint8)
     blurred = (

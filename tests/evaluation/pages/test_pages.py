@@ -2,63 +2,23 @@ import base64
 import io
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from inert import HOSTILE, Page, is_inert
 from measuring import dataset, extractor, saved
 from reports import REPORT
 from sfumato.evaluation.compare import Compared, Side, compare
 from sfumato.evaluation.evaluate import Evaluation, evaluate
 from sfumato.evaluation.pages.comparison import comparison_page
 from sfumato.evaluation.pages.evaluation import evaluation_page
-from sfumato.evaluation.pages.markup import sheet
 from sfumato.evaluation.real import Real
 from sfumato.generation.request import Request
+from sfumato.pages.markup import sheet
 
-HOSTILE = "<script>alert(1)</script>\" onerror='x' & <img src=http://example.com/x.png>"
-VOID = {"meta", "img", "line", "circle", "polyline", "polygon", "i", "link", "br"}
 TOY = extractor()
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page; asserts that what is opened is closed."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.attributes, self.text = [], [], [], ""
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, *attribute) for attribute in attrs]
-        if tag not in {"meta", "img"}:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, *attribute) for attribute in attrs]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-
-def is_inert(page):
-    """Nothing runs, nothing is loaded."""
-    assert not {"script", "iframe", "object", "embed", "link", "form", "base"} & set(page.tags)
-    for tag, name, value in page.attributes:
-        assert not name.startswith("on"), (tag, name)
-        assert name not in ("href", "srcset", "action", "style"), (tag, name)
-        if name == "src":
-            assert value.startswith("data:image/png;base64,")
-    policy = [value for tag, name, value in page.attributes if name == "content" and "default-src" in value]
-    assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +71,11 @@ def test_the_page_of_a_comparison(found):
     for fact in ("What differs", "A less B", "steps", HOSTILE, compared.comparison.differences[0].verdict):
         assert fact in page.text, fact
     assert len([1 for _, name, _ in page.attributes if name == "src"]) == 2
+    assert "Fewer pictures" not in page.text
+    first, second, *_ = compared.comparison.differences
+    few = replace(second, difference=replace(second.difference, n=(7, 7)))
+    page = Page(comparison_page(replace(compared, comparison=replace(compared.comparison, differences=(first, few)))))
+    assert f"of the first 7 on each side are: {few.name}" in page.text
 
 
 def test_parts_that_were_not_asked_for_are_not_there(found):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from html import escape
 
 from sfumato.evaluation.compare import Compared
 from sfumato.evaluation.comparison import Comparison, differing
 from sfumato.evaluation.measures import MEASURES
-from sfumato.evaluation.pages.charts import interval_chart
-from sfumato.evaluation.pages.facts import better, making_facts, real_facts
-from sfumato.evaluation.pages.markup import document, facts, notes, number, section, sheet
+from sfumato.evaluation.pages.facts import better, fewer, making_facts, number, real_facts
 from sfumato.evaluation.report import rounded
+from sfumato.pages.charts import interval_chart
+from sfumato.pages.markup import document, facts, notes, section, sheet
 
 __all__ = ["comparison_page"]
 
@@ -50,10 +51,15 @@ def comparison_page(found: Compared) -> str:
                 "",
                 f'<div class="halves"><div><h3>A</h3>{facts(making_facts(a))}</div>'
                 f"<div><h3>B</h3>{facts(making_facts(b))}</div></div><h3>Both</h3>"
-                f"{facts(real_facts(comparison.a, comparison.differences[0].difference))}",
+                f"{facts(_both(comparison))}",
             ),
         ],
     )
+
+
+def _both(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    yield from real_facts(comparison.a, comparison.differences[0].difference)
+    yield from fewer({found.name: found.difference for found in comparison.differences})
 
 
 def _lead(comparison: Comparison) -> str:

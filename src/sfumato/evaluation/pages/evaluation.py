@@ -7,11 +7,11 @@ from html import escape
 
 from sfumato.evaluation.evaluate import Evaluation
 from sfumato.evaluation.measures import MEASURES
-from sfumato.evaluation.pages.charts import Line, interval_chart, line_chart
-from sfumato.evaluation.pages.facts import better, method_facts
-from sfumato.evaluation.pages.markup import document, facts, notes, number, section, sheet
+from sfumato.evaluation.pages.facts import better, method_facts, number
 from sfumato.evaluation.pages.memorisation import memorisation_section
 from sfumato.evaluation.report import Report, rounded
+from sfumato.pages.charts import Line, interval_chart, line_chart
+from sfumato.pages.markup import document, facts, notes, section, sheet, tile
 
 __all__ = ["evaluation_page"]
 
@@ -53,10 +53,10 @@ def _tiles(report: Report) -> Iterator[str]:
         if found is not None:
             value, low, high = rounded(found.value)
             beside = "" if found.real is None else f"other real pictures: {rounded(found.real)[0]}"
-            yield _tile(found.name, value, f"{low} to {high}", beside)
+            yield tile(found.name, value, f"{low} to {high}", beside)
     if report.memorisation is not None:
         worst = min(report.memorisation.spaces, key=lambda space: space.chance)
-        yield _tile(
+        yield tile(
             "Samples very near training pictures",
             f"{worst.share.value:.1%}",
             f"{worst.share.low:.1%} to {worst.share.high:.1%}, in {worst.space}",
@@ -64,14 +64,7 @@ def _tiles(report: Report) -> Iterator[str]:
         )
     if report.likelihood is not None:
         bits = report.likelihood.bits
-        yield _tile("Bits per dimension", f"{bits.value:.3f}", f"± {bits.error:.3f}", report.likelihood.data)
-
-
-def _tile(name: str, value: str, interval: str, beside: str) -> str:
-    return (
-        f'<div class="tile"><span class="name">{escape(name)}</span><span class="value">{escape(value)}</span>'
-        f'<span class="interval">{escape(interval)}</span><span class="beside">{escape(beside)}</span></div>'
-    )
+        yield tile("Bits per dimension", f"{bits.value:.3f}", f"± {bits.error:.3f}", report.likelihood.data)
 
 
 def _pictures(found: Evaluation) -> str:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sfumato.evaluation.intervals import Interval
 from sfumato.evaluation.measures import MEASURES
 from sfumato.evaluation.method import Making, Method, RealSet
-from sfumato.evaluation.report import Number
+from sfumato.evaluation.report import Number, rounded
 
-__all__ = ["better", "making_facts", "method_facts", "real_facts"]
+__all__ = ["better", "fewer", "making_facts", "method_facts", "number", "real_facts"]
 
 
 def better(measure: str) -> str:
     """Which way is better, in words."""
     way = MEASURES[measure].better
     return "best as real pictures have it" if way == "as real" else f"{way} is better"
+
+
+def number(interval: Interval | None) -> str:
+    """A number above its interval; a dash for none."""
+    if interval is None:
+        return '<span class="value">–</span>'
+    value, low, high = rounded(interval)
+    return f'<span class="value">{value}</span><span class="interval">{low} to {high}</span>'
 
 
 def making_facts(making: Making) -> Iterator[tuple[str, str]]:
@@ -49,10 +57,15 @@ def method_facts(method: Method, numbers: tuple[Number, ...]) -> Iterator[tuple[
     if numbers[0].real is not None:
         yield "Other real pictures", "as many of the same data set, none of them in the reference"
     yield from real_facts(method, numbers[0].value)
-    few = [number for number in numbers if number.value.n != numbers[0].value.n]
+    yield from fewer({number.name: number.value for number in numbers})
+
+
+def fewer(intervals: Mapping[str, Interval]) -> Iterator[tuple[str, str]]:
+    """Which measures are of fewer pictures than the first, if any."""
+    whole, *_ = intervals.values()
+    few = {name: interval.n[0] for name, interval in intervals.items() if interval.n != whole.n}
     if few:
-        names = ", ".join(number.name for number in few)
-        yield "Fewer pictures", f"of the first {few[0].value.n[0]:,} on each side are: {names}"
+        yield "Fewer pictures", f"of the first {min(few.values()):,} on each side are: {', '.join(few)}"
 
 
 def _real(real: RealSet) -> str:

@@ -8,9 +8,9 @@ import numpy as np
 
 from sfumato.evaluation.intervals import Interval
 from sfumato.evaluation.memorisation import Memorisation, Nearness
-from sfumato.evaluation.pages.charts import Line, line_chart
-from sfumato.evaluation.pages.markup import section, sheet
 from sfumato.evaluation.search import Looked
+from sfumato.pages.charts import Line, line_chart
+from sfumato.pages.markup import section, sheet
 
 __all__ = ["memorisation_section"]
 

@@ -13,12 +13,10 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from sfumato._version import __version__
-from sfumato.evaluation.intervals import Interval
-from sfumato.evaluation.report import rounded
 from sfumato.generation.provenance import MARK
 from sfumato.images import Images, fit
 
-__all__ = ["document", "facts", "image", "notes", "number", "section", "sheet"]
+__all__ = ["document", "facts", "image", "notes", "section", "sheet", "tile"]
 
 LARGEST = 128  # side of a picture on a sheet
 CELL = 56  # at least so many pixels of the screen are given to the side of a picture
@@ -27,7 +25,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def document(title: str, body: Iterable[str]) -> str:
     """The whole page. `title` is text, `body` markup."""
-    style = files("sfumato.evaluation.pages").joinpath("style.css").read_text("utf-8")
+    style = files("sfumato.pages").joinpath("style.css").read_text("utf-8")
     return "\n".join(
         [
             "<!doctype html>",
@@ -63,12 +61,12 @@ def notes(texts: Sequence[str]) -> str:
     return "".join(f'<p class="note">{escape(text)}</p>' for text in texts)
 
 
-def number(interval: Interval | None) -> str:
-    """A number above its interval; a dash for none."""
-    if interval is None:
-        return '<span class="value">–</span>'
-    value, low, high = rounded(interval)
-    return f'<span class="value">{value}</span><span class="interval">{low} to {high}</span>'
+def tile(name: str, value: str, interval: str = "", beside: str = "") -> str:
+    """One number among the first that are seen, and what to read it by."""
+    return (
+        f'<div class="tile"><span class="name">{escape(name)}</span><span class="value">{escape(value)}</span>'
+        f'<span class="interval">{escape(interval)}</span><span class="beside">{escape(beside)}</span></div>'
+    )
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:
