@@ -4,7 +4,15 @@ import stat
 import pytest
 
 from sfumato.errors import InputError
-from sfumato.files import atomic_path, check_writable, replace_folder, sha256_of, write_text
+from sfumato.files import (
+    atomic_path,
+    check_writable,
+    remove_leftovers,
+    replace_folder,
+    sha256_of,
+    temporary_name,
+    write_text,
+)
 
 
 def test_a_file_appears_whole_with_the_permissions_of_the_umask(tmp_path):
@@ -62,6 +70,21 @@ def test_leftovers_of_a_killed_replacement_do_no_harm(tmp_path):
     with replace_folder(tmp_path / "m") as new:
         (new / "one").write_text("1")
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    stays = [".hidden", "a.tmp", ".a.tmp", ".a.0123ABCD.tmp", ".a.0123abcd.tmp.png.bak", "a.0123abcd.tmp.png"]
+    goes = [".a.0123abcd.tmp", ".a.b.0123abcd.tmp.png", temporary_name(tmp_path / "new.safetensors").name]
+    for name in (*stays, *goes):
+        (tmp_path / name).write_text("")
+    (tmp_path / ".shards.89abcdef.tmp" / "in").mkdir(parents=True)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("")
+    (tmp_path / ".link.89abcdef.tmp").symlink_to(tmp_path / "kept")
+    remove_leftovers(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*stays, "kept"])
+    assert (tmp_path / "kept" / "file").exists()
+    remove_leftovers(tmp_path / "none")
 
 
 def test_unwritable_and_full_places_are_told(tmp_path):

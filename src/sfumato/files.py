@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -16,12 +17,16 @@ __all__ = [
     "atomic_path",
     "cache_folder",
     "check_writable",
+    "remove_leftovers",
     "replace_folder",
     "sha256_of",
     "sync_folder",
+    "temporary_name",
     "write_bytes",
     "write_text",
 ]
+
+LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp(\.[^.]+)?", re.DOTALL)  # what `temporary_name` makes
 
 
 @contextlib.contextmanager
@@ -34,8 +39,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     if path.is_dir():
         raise InputError(f"{path} is a folder; the name of a file is needed")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # the real ending stays last: writers such as Pillow choose their format by it
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    temporary = temporary_name(path)
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -45,6 +49,23 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` for what is not whole yet, or no longer. `remove_leftovers` knows it."""
+    # the real ending stays last: writers such as Pillow choose their format by it
+    return path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes left in `folder` that were killed while they wrote. Nobody else may be writing there.
+
+    What cannot be removed stays: it takes room, but is in nobody's way.
+    """
+    for path in folder.glob(".*.tmp*"):
+        if LEFTOVER.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink() if path.is_symlink() or not path.is_dir() else shutil.rmtree(path)
 
 
 def cache_folder(cache: Path | None = None) -> Path:
@@ -115,7 +136,7 @@ def check_writable(folder: Path, need_bytes: int) -> None:
 
     Raises `InputError` naming the folder when it cannot be written or too little space is free.
     """
-    probe = folder / f".probe.{uuid.uuid4().hex[:8]}"
+    probe = temporary_name(folder / "probe")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"x")

@@ -34,6 +34,7 @@ __all__ = [
     "pixels",
     "save_png",
     "shown",
+    "stretch",
 ]
 
 MAX_PIXELS = 64_000_000
@@ -210,6 +211,21 @@ def pad(image: np.ndarray, size: int | tuple[int, int], background: str = "white
     padded = padded.reshape(height, width, channels)
     padded[top : top + h, left : left + w] = inner
     return padded
+
+
+def stretch(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Resize height and width each as it must, which distorts all pictures but those of the target's shape.
+
+    Args:
+        image: uint8 (H, W, 1) or (H, W, 3).
+        size: side of a square, or (height, width), in pixels.
+
+    Returns:
+        uint8 (height, width, C), filtered as by `fit`.
+    """
+    to, picture = _height_and_width(size), _pillow(image)
+    height, width = image.shape[:2]
+    return image.copy() if (height, width) == to else _resized(picture, to, (0.0, 0.0, float(width), float(height)))
 
 
 def _resized(picture: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:

@@ -53,8 +53,9 @@ def _value(value: Any, hint: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        (rest,) = (a for a in arguments if a is not type(None))
-        return _value(value, rest, where)
+        rest = [a for a in arguments if a is not type(None)]
+        if len(rest) == 1 or type(value) in rest:
+            return _value(value, rest[0] if len(rest) == 1 else type(value), where)
     if origin is Literal:
         if value in arguments and not isinstance(value, bool):
             return value

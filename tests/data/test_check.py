@@ -59,8 +59,14 @@ def test_everything_off_is_named(tmp_path: Path, workers: int) -> None:
     assert report.others == ("notes.txt",)
     assert report.duplicates == (("alpha.png", "plain.png", "turned.png"), ("grey.png", "honest-grey.png"))
     assert set(report.odd.values()) == {
-        ("alpha.png",), ("cmyk.jpg",), ("moving.gif",), ("grey.png",), ("deep.png",), ("panorama.png",), ("turned.png",)
-    }  # fmt: skip
+        ("alpha.png",),
+        ("cmyk.jpg",),
+        ("moving.gif",),
+        ("grey.png",),
+        ("deep.png",),
+        ("panorama.png",),
+        ("turned.png",),
+    }
     text = report.text()
     for word in ("torn.png", "huge.png", "tiny.png", "notes.txt", "CMYK", "16 bits", "frames", "4 times", "EXIF"):
         assert word in text

@@ -1,4 +1,4 @@
-"""How pictures become (H, W): crops where they should lie, padding that loses nothing, sizes as they are written."""
+"""How pictures become (H, W): crops where they should lie, padding that loses nothing, and what stretches."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfumato.data.framing import Framing, parse_size
+from sfumato.data.framing import Framing
 from sfumato.errors import InputError
-from sfumato.images import fit, pad
+from sfumato.images import fit, pad, stretch
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -79,16 +79,18 @@ def test_random_crops_spread_over_sizes_and_places() -> None:
     assert place.mean() == pytest.approx(0.5, abs=0.08)
 
 
-def test_sizes_as_written() -> None:
-    assert parse_size("64") == 64
-    assert parse_size("32x48") == (32, 48)
-    for text in ("", "0", "64x0", "-1", "1.5", "3x", "axb", "1x2x3", "٣", "9999999", " 64"):
-        with pytest.raises(InputError, match="is no size"):
-            parse_size(text)
+def test_stretching_keeps_all_of_the_picture_and_not_its_shape() -> None:
+    stretched = Framing((40, 25), "stretch")(ramp(200, 50))  # 5 to 1 down, 2 to 1 across
+    assert stretched.shape == (40, 25, 3)
+    assert stretched[20, 12].tolist() == pytest.approx([5 * 20.5 - 0.5, 2 * 12.5 - 0.5, 0], abs=1)
+    assert stretched[0, 0].tolist() == pytest.approx([2, 0.5, 0], abs=1.5)
+    assert stretched[-1, -1].tolist() == pytest.approx([197, 48.5, 0], abs=1.5)
+    assert np.array_equal(stretch(ramp(10, 20), (10, 20)), ramp(10, 20))
+    assert stretch(ramp(10, 20)[:, :, :1], 7).shape == (7, 7, 1)
 
 
 def test_refuses_nonsense() -> None:
-    for how in ({"size": (0, 3)}, {"size": (3, 3), "how": "stretch"}, {"size": (3, 3), "least": 0}):
+    for how in ({"size": (0, 3)}, {"size": (3, 3), "how": "squash"}, {"size": (3, 3), "least": 0}):
         with pytest.raises(InputError):
             Framing(**how)  # type: ignore
     for crop in ({"share": 0}, {"share": 1.1}, {"at": (-0.1, 0)}, {"at": (0, float("nan"))}, {"share": float("nan")}):

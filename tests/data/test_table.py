@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pictures import encoded, levels
 from sfumato.data.framing import Framing
+from sfumato.data.on_demand import OnDemand
 from sfumato.data.reading import read_source
 from sfumato.data.table import table_source
 from sfumato.errors import InputError
@@ -100,6 +102,28 @@ def test_files_of_other_columns_are_named(tmp_path: Path) -> None:
     paths = [write(tmp_path / "a.parquet", columns()), write(tmp_path / "b.parquet", {"image": [b"x"]})]
     with pytest.raises(InputError, match=r"b\.parquet has no column label, unlike"):
         table_source(paths)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_arrow_knows_the_bytes_of_each_picture_without_reading_them(tmp_path: Path, plain: bool) -> None:
+    pictures: list[Any] = [b"12345", None, b"", b"123"]
+    values = pictures if plain else [None if p is None else {"bytes": p, "path": "x"} for p in pictures]
+    source = table_source([write(tmp_path / f"{i}.arrow", {"image": values[i:]}) for i in range(2)])
+    assert source.sizes.tolist() == [5, -1, 0, 3, -1, 0, 3]
+    source = table_source([write(tmp_path / "a.parquet", {"image": values})])
+    assert source.sizes.tolist() == [-1] * 4
+
+
+def test_arrow_is_read_on_demand_and_parquet_is_refused(tmp_path: Path) -> None:
+    values = columns()
+    live = OnDemand(table_source([write(tmp_path / "a.arrow", values)]), Framing.of(8))
+    assert levels(live.fetch(np.array([3, 0]), [0, 1]).images) == [30, 0]
+    values["image"][2] = {"bytes": encoded(20, (40, 30)), "path": "2.png"}
+    (tmp_path / "new").mkdir()
+    changed = OnDemand(table_source([write(tmp_path / "new" / "a.arrow", values)]), Framing.of(8))
+    assert changed.fingerprint != live.fingerprint
+    with pytest.raises(InputError, match=r"cannot be read picture by picture\. Pack it"):
+        OnDemand(table_source([write(tmp_path / "a.parquet", values)]), Framing.of(8))
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "stream.arrow", "file.arrow"])

@@ -10,6 +10,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from sfumato.errors import InputError, SfumatoError, nearest
+from sfumato.sizes import parse_size, written
 
 __all__ = ["Check", "Get", "List", "Pack"]
 
@@ -59,11 +60,11 @@ class Pack:
     """The file to write; its name ends in .safetensors."""
 
     size: str | None = None
-    """Side of the pictures in pixels, or HEIGHTxWIDTH; by default as stored, and 32 for pictures in files."""
+    """Side of the pictures in pixels, or WIDTHxHEIGHT; by default as stored, and 32 for pictures in files."""
 
-    how: Literal["crop", "pad", "random"] = "crop"
-    """Of pictures in files: crop keeps the centre, pad loses nothing and fills up with white, random keeps a random
-    rectangle."""
+    how: Literal["crop", "pad", "stretch", "random"] = "crop"
+    """Of pictures in files: crop keeps the centre, pad loses nothing and fills up with white, stretch distorts, random
+    keeps a random rectangle."""
 
     seed: int = 0
     """Of random rectangles."""
@@ -76,14 +77,14 @@ class Pack:
 
     def run(self) -> None:
         """Write the pack and print what it holds."""
-        from sfumato.data.framing import Framing, parse_size
+        from sfumato.data.framing import Framing
         from sfumato.data.pack import pack_source, read_pack, write_pack
         from sfumato.data.sources import FOLDER_SIZE, open_data, open_source
         from sfumato.seeds import check_seed
 
         if self.out.suffix != ".safetensors":
             raise InputError(f"--out {self.out}: the name of a pack ends in .safetensors")
-        size = None if self.size is None else parse_size(self.size)
+        size = None if self.size is None else parse_size(self.size, "--size")
         source = open_source(self.source)
         if source is None:
             if self.how != "crop":
@@ -95,7 +96,8 @@ class Pack:
             print(report.text())
         dataset = read_pack(self.out)
         height, width, channels = dataset.shape
-        print(f"{self.out}: {len(dataset)} pictures of {height}x{width}, {'RGB' if channels == 3 else 'grey'}")
+        told = f"{len(dataset)} pictures of {written((height, width))}, {'RGB' if channels == 3 else 'grey'}"
+        print(f"{self.out}: {told}")
 
 
 @dataclass(frozen=True)
@@ -158,5 +160,5 @@ class List:
         ):
             rows.append((name, module.COUNT, (side, side, 3), module.LICENCE))
         for name, count, (height, width, channels), licence in rows:
-            size, colours = f"{height}x{width}", "RGB" if channels == 3 else "grey"
-            print(f"{name:20} {count:>7,}  {size:7} {colours:4}  {licence}")
+            colours = "RGB" if channels == 3 else "grey"
+            print(f"{name:20} {count:>7,}  {written((height, width)):7} {colours:4}  {licence}")

@@ -29,14 +29,17 @@ class Buckets:
         buckets: (N,) number of the bucket of each picture, from 0 on; negative for pictures that are left out.
         batch: B, the same in the whole run.
         seed: of the run.
+
+    Attributes:
+        members: the pictures of each bucket, in rising order.
     """
 
     def __init__(self, buckets: np.ndarray, batch: int, seed: int) -> None:
         if batch < 1 or not (np.asarray(buckets) >= 0).any():
             raise InputError(f"no batches of {batch} from {len(buckets)} pictures: at least one of each is needed")
         self.batch, self.seed = batch, seed
-        self._members = [np.flatnonzero(buckets == k) for k in range(int(np.max(buckets)) + 1)]
-        self._counts = [len(members) for members in self._members]
+        self.members = [np.flatnonzero(buckets == k) for k in range(int(np.max(buckets)) + 1)]
+        self._counts = [len(members) for members in self.members]
 
     def at(self, number: int) -> tuple[int, np.ndarray]:
         """Batch `number` of the run (from 0 on): its bucket, and the (B,) int64 numbers of its pictures."""
@@ -54,6 +57,18 @@ class Buckets:
             j -= end - first
         raise AssertionError("a batch beyond its epoch")
 
+    def part(self, first: int, count: int) -> tuple[int, np.ndarray]:
+        """Pictures number `first` … `first + count - 1` of the run: their bucket, and which they are, (count,) int64.
+
+        Raises:
+            InputError: they belong to more than one batch.
+        """
+        number, row = divmod(first, self.batch)
+        if count > self.batch - row:
+            raise InputError(f"pictures {first:,} … {first + count - 1:,} are of several batches of {self.batch}")
+        bucket, index = self.at(number)
+        return bucket, index[row : row + count]
+
     def _given(self, epoch: int) -> list[int]:
         """How many batches each bucket gives before `epoch`."""
         return [epoch * count // self.batch for count in self._counts]
@@ -65,7 +80,7 @@ class Buckets:
         for one in np.unique(passes).tolist():
             here = passes == one
             index[here] = permuted(places[here], self._counts[k], self.seed, one, 1 + k)
-        return self._members[k][index]
+        return self.members[k][index]
 
 
 def bucket_shapes(area: int, step: int = 8, longest: float = 2.0) -> tuple[tuple[int, int], ...]:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from sfumato.errors import InputError
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "Fetched"]
+
+
+class Fetched(NamedTuple):
+    """Pictures of a batch."""
+
+    taken: np.ndarray  # (N,) int64: which pictures of the data
+    images: np.ndarray  # (N, H, W, C) uint8, a copy
+    unreadable: Mapping[int, str] = {}  # pictures that were asked for and could not be had, and why
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +83,17 @@ class Dataset:
         """(H, W, C) of a picture."""
         return self.images.shape[1:]
 
-    def take(self, index: np.ndarray, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """The pictures at `index`, and which they are; as `OnDemand.take`, but never others than asked for."""
-        return index, self.images[index]
+    def fetch(self, index: np.ndarray, numbers: Sequence[int]) -> Fetched:
+        """The pictures at `index`; as `OnDemand.fetch`, but never others than asked for."""
+        return Fetched(index, self.images[index])
+
+    def unlabelled(self) -> Dataset:
+        """The same without labels."""
+        return self.with_labels(self.labels[:, :0], {})
+
+    def with_labels(self, labels: np.ndarray, kinds: dict[str, tuple[str, ...]]) -> Dataset:
+        """The same with other labels."""
+        return replace(self, labels=labels, kinds=kinds)
 
     def subset(self, index: Sequence[int] | np.ndarray, name: str | None = None) -> Dataset:
         """The pictures at `index` (numbers, or a boolean for each picture), with their labels and captions."""

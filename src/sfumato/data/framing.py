@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from sfumato.errors import InputError
-from sfumato.images import fit, pad
+from sfumato.images import fit, pad, stretch
 
-__all__ = ["Framing", "How", "parse_size"]
+__all__ = ["Framing", "How"]
 
-How = Literal["crop", "pad", "random"]
+How = Literal["crop", "pad", "stretch", "random"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,9 @@ class Framing:
     Attributes:
         size: (height, width) of the result, in pixels.
         how: "crop" scales the picture to cover the result and keeps its centre; "pad" scales it to lie within and
-            fills up with `background`, losing nothing; "random" covers like "crop", but keeps a rectangle of a random
-            size at a random place, which is decided by `seed` and the number of the picture alone.
+            fills up with `background`, losing nothing; "stretch" scales height and width each as it must, which
+            distorts; "random" covers like "crop", but keeps a rectangle of a random size at a random place, which is
+            decided by `seed` and the number of the picture alone.
         background: any CSS colour; what transparent pictures are composited on too.
         least: of "random": smallest side of the rectangle, as a share of what "crop" would keep.
         seed: of "random".
@@ -39,8 +39,8 @@ class Framing:
     def __post_init__(self) -> None:
         if min(self.size) < 1:
             raise InputError(f"the size of a picture must be at least 1 x 1, not {self.size[0]} x {self.size[1]}")
-        if self.how not in ("crop", "pad", "random") or not 0 < self.least <= 1:
-            raise InputError(f"{self.how=}, {self.least=}: crop, pad or random, and a share above 0 and up to 1")
+        if self.how not in get_args(How) or not 0 < self.least <= 1:
+            raise InputError(f"{self.how=}, {self.least=}: {', '.join(get_args(How))}, and a share above 0 and up to 1")
 
     @classmethod
     def of(cls, size: int | tuple[int, int], how: How = "crop", background: str = "white") -> Framing:
@@ -63,16 +63,9 @@ class Framing:
             return pad(image, size, self.background)
         if self.how == "crop":
             return fit(image, size)
+        if self.how == "stretch":
+            return stretch(image, size)
         from sfumato.seeds import Stream, generator  # imports torch, which no other framing needs
 
         share, down, right = generator(self.seed, number, Stream.CROP).random(3).tolist()
         return fit(image, size, share=self.least + share * (1 - self.least), at=(down, right))
-
-
-def parse_size(text: str) -> int | tuple[int, int]:
-    """A size as it is written: "64" for the side of a square, "32x48" for height x width."""
-    found = re.fullmatch("([1-9][0-9]{0,5})(?:x([1-9][0-9]{0,5}))?", text)
-    if found is None:
-        raise InputError(f"{text!r} is no size: write 64, or 32x48 for height x width, in pixels")
-    height, width = found.groups()
-    return int(height) if width is None else (int(height), int(width))

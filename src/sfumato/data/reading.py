@@ -13,6 +13,7 @@ from sfumato.data.source import Quota, Report, Source
 from sfumato.data.workers import in_order
 from sfumato.errors import InputError
 from sfumato.images import hasten, pixels
+from sfumato.sizes import written
 
 __all__ = ["MAX_BAD", "channels_of", "decoded", "pictures", "read_source"]
 
@@ -72,10 +73,11 @@ def read_source(
     quota, shape = Quota(source, max_bad), (len(source), *framing.size, channels_of(mode))
     need, memory = int(np.prod(shape, dtype=object)), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if need > memory // 2:
+        size = written(framing.size)
         raise InputError(
-            f"{source.where}: {len(source):,} pictures of {shape[1]}x{shape[2]} take {need / 1e9:.1f} GB, more than "
-            f"half of the memory here. Pack them into a file, which is mapped: sfumato data pack {source.where} "
-            f"--size {shape[1]}x{shape[2]} --out pictures.safetensors"
+            f"{source.where}: {len(source):,} pictures of {size} take {need / 1e9:.1f} GB, more than half of the "
+            f"memory here. Pack them into a file, which is mapped: sfumato data pack {source.where} --size {size} "
+            "--out pictures.safetensors"
         )
     images, good = np.empty(shape, np.uint8), []
     for i, picture in pictures(source, framing, quota, workers=workers, mode=mode):

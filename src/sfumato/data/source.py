@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -110,6 +110,11 @@ class Quota:
             if len(self.bad) > min(self._most, len(self._source) - 1):
                 raise InputError(self._message())
 
+    def add_all(self, unreadable: Mapping[int, str]) -> None:
+        """`add` each of several."""
+        for i, reason in unreadable.items():
+            self.add(i, reason)
+
     def report(self) -> Report:
         """What was read and left out, where every picture was looked at."""
         bad = tuple((shown(self._source.names[i]), self.bad[i]) for i in sorted(self.bad))
@@ -143,7 +148,11 @@ class Report:
 
     def text(self) -> str:
         """The report for people, one fact a line."""
-        lines = [f"{self.used} pictures read"]
+        return "\n".join([f"{self.used} pictures read", *self.left_out()])
+
+    def left_out(self) -> list[str]:
+        """What was left out, one fact a line."""
+        lines = []
         if self.bad:
             lines += [
                 f"{len(self.bad)} left out because they cannot be read:",
@@ -156,7 +165,7 @@ class Report:
             ]
         if self.ignored:
             lines.append(f"metadata keys that are not used: {', '.join(map(shown, self.ignored))}")
-        return "\n".join(lines)
+        return lines
 
 
 def described(

@@ -5,6 +5,7 @@ Needs pyarrow: `pip install 'sfumato[table]'`.
 
 from __future__ import annotations
 
+import importlib
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -72,7 +73,7 @@ def table_source(paths: Sequence[Path]) -> Source:
         origin=f"the table {where}",
         names=[f"{paths[table].name}:{row}" for table, row in map(place, range(int(rows[-1])))],
         content=content,
-        sizes=np.full(int(rows[-1]), -1, np.int64),
+        sizes=np.concatenate([table.sizes(columns.picture) for table in tables]),
         labels=labels,
         kinds=kinds,
         captions=columns.captions(texts),
@@ -157,6 +158,10 @@ class _Parquet:
         with _errors(self._path):
             return self._file.read(columns=names).to_pydict()
 
+    def sizes(self, column: str) -> np.ndarray:
+        """Not known without reading all of the column."""
+        return np.full(self.rows, -1, np.int64)
+
     def cell(self, column: str, row: int) -> Any:
         group = int(np.searchsorted(self._ends, row, side="right"))
         with self._lock:
@@ -181,6 +186,15 @@ class _Arrow:
     def columns(self, names: list[str]) -> dict[str, list[Any]]:
         with _errors(self._path):
             return self._table.select(names).to_pydict()
+
+    def sizes(self, column: str) -> np.ndarray:
+        """Bytes of each picture, from the offsets alone; -1 where there is none."""
+        compute: Any = importlib.import_module("pyarrow.compute")  # whose functions only exist once it runs
+        with _errors(self._path):
+            values = self._table.column(column)
+            if import_pyarrow().types.is_struct(values.type):
+                values = compute.struct_field(values, "bytes")
+            return compute.fill_null(compute.binary_length(values), -1).to_numpy().astype(np.int64)
 
     def cell(self, column: str, row: int) -> Any:
         return self._table.column(column)[row].as_py()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,11 +17,11 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def in_order(work: Callable[[In], Out], items: Iterable[In], workers: int) -> Iterator[Out]:
+def in_order(work: Callable[[In], Out], items: Iterable[In], workers: int) -> Generator[Out, None, None]:
     """`work` on each item, by `workers` threads (0: by the caller's), the results in the order of the items.
 
     Threads serve because Pillow, zlib and torch work outside the interpreter lock. However many items there are, at
-    most four for each worker are begun before their results are taken.
+    most four for each worker are begun before their results are taken. Closing the iterator gives up those that wait.
 
     Raises:
         InputError: `workers` is negative; and what `work` raises, when its turn comes.
