@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from rich.console import Console
 
 from sfumato.conditioning.labels import LabelSet
@@ -110,6 +111,13 @@ def pictures(folder: Path, count: int = 12, side: int = 8) -> Path:
         colour[..., 0 if i % 2 else 2] = rng.integers(100, 255, (side, side))
         Image.fromarray(colour).save(path)
     return folder
+
+
+def texts_of(path: Path) -> dict[str, str]:
+    """What a PNG file says of itself."""
+    with Image.open(path) as picture:
+        assert isinstance(picture, PngImageFile)
+        return {key: str(value) for key, value in picture.text.items()}
 
 
 def config(data: Path | str, out: Path, **changes) -> TrainConfig:

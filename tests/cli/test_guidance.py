@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory import NETWORK, classifier, network, pictures, spec
+from factory import NETWORK, classifier, network, pictures, spec, texts_of
 from sfumato.cli.main import main
 from sfumato.conditioning.labels import LabelSet
 from sfumato.models.classifier import save_classifier_folder
@@ -41,8 +41,7 @@ def test_train_a_classifier_and_sample_with_it(tmp_path, capsys):
     steer = ("--classifier", tmp_path / "c", "--classifier-scale", 3, "--label", "red")
     assert run("sample", tmp_path / "m", "--n", 2, "--out", out, *steer) == 0
     assert "(classifier photos classifier with scale 3)" in capsys.readouterr().out
-    with Image.open(out / "0000.png") as picture:
-        facts = json.loads(picture.text["sfumato"])  # type: ignore[attr-defined]
+    facts = json.loads(texts_of(out / "0000.png")["sfumato"])
     assert (facts["label"], facts["classifier_scale"]) == (["class=red"], 3)
 
 

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,22 +9,30 @@ from PIL import Image
 
 from factory import NETWORK, pictures
 from sfumato.cli.main import VERBS, main
+from sfumato.generation.model import Model
 
 
 def run(*words):
     return main([str(word) for word in words])
 
 
-@pytest.mark.parametrize("verb", ["", *VERBS, "data", "data pack", "solvers show", "solvers list"])
-def test_help_needs_no_torch_nor_numpy(verb):
-    code = (
-        "import sys\nfrom sfumato.cli.main import main\n"
-        "try: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n"
-        "heavy = {'torch', 'numpy', 'PIL', 'safetensors'} & set(sys.modules)\nassert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *verb.split(), "--help"], capture_output=True, text=True)
+def test_help_needs_no_torch_nor_numpy():
+    code = """if True:
+        import sys
+        from sfumato.cli.main import main
+
+        for verb in sys.argv[1:]:
+            try:
+                assert main([*verb.split(), "--help"]) == 0
+            except SystemExit as done:
+                assert not done.code, verb
+            heavy = {"torch", "numpy", "PIL", "safetensors"} & set(sys.modules)
+            assert not heavy, (verb, heavy)
+    """
+    verbs = ["", *VERBS, "data", "data pack", "solvers show", "solvers list"]
+    done = subprocess.run([sys.executable, "-c", code, *verbs], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "usage" in done.stdout.lower()
+    assert done.stdout.lower().count("usage") >= len(verbs)
 
 
 def test_importing_the_package_imports_no_torch():
@@ -178,7 +187,9 @@ def test_info_lists_what_is_here(capsys):
 SHEETS = ("emoji", "emoji-steps", "fresh", "fresh-steps", "real", "prompts")
 
 
-def test_demo_makes_its_pictures(tmp_path, capsys):
+def test_demo_makes_its_pictures(tmp_path, capsys, monkeypatch):
+    honest = Model.table
+    monkeypatch.setattr(Model, "table", lambda self, request: honest(self, replace(request, steps=3)))  # to be quick
     out = tmp_path / "demo"
     assert run("demo", "--out", out, "--pictures", 64, "--data", "emoji/flags") == 0
     names = {p.name for p in out.iterdir()}

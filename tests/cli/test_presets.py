@@ -97,7 +97,7 @@ def test_counts_are_those_of_one_convolution_after_another():
     assert 2.5 < found.step_flops / found.forward_flops < 3.1
     assert found.parameters == sum(p.numel() for p in network.parameters())
     assert found.state_bytes == 4 * found.parameters * 5
-    assert found.activation_bytes > 0
+    assert found.peak_bytes > found.state_bytes
     assert found.seconds > 0
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory import pictures
+from factory import pictures, texts_of
 from sfumato import solvers
 from sfumato.cli.main import main
 from sfumato.generation.model import load
@@ -80,6 +80,13 @@ def test_mistakes_exit_with_2(capsys, words, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.fixture
+def coarse(monkeypatch):
+    """Places of calls are moved by eight fine steps only: what comes of more is for tests/tuning."""
+    monkeypatch.setattr("sfumato.tuning.fit.STRIDES", (8,))
+
+
+@pytest.mark.usefixtures("coarse")
 def test_tune_sample_show_and_export(model, tmp_path, capsys):
     assert run("tune", model, "--steps", 2, 3, "--pictures", 3) == 0
     printed = capsys.readouterr().out
@@ -97,7 +104,7 @@ def test_tune_sample_show_and_export(model, tmp_path, capsys):
     capsys.readouterr()
     assert run("sample", model, "--n", 2, "--solver", "tuned", "--steps", 3, "--out", tmp_path / "o") == 0
     assert "tuned, 3 steps, 3 network calls, spacing tuned" in capsys.readouterr().out
-    made = json.loads(Image.open(tmp_path / "o" / "0000.png").text["sfumato"])  # type: ignore[attr-defined]
+    made = json.loads(texts_of(tmp_path / "o" / "0000.png")["sfumato"])
     assert solvers.Table.from_json(json.dumps(made["solver"])) == load(model).tuned[3].table
     assert run("sample", model, "--solver", "tuned", "--steps", 7, "--out", tmp_path / "p") == 2
     assert "tuned for 2, 3, 4 steps, not for 7" in capsys.readouterr().err
@@ -115,6 +122,7 @@ def test_tune_sample_show_and_export(model, tmp_path, capsys):
     assert not load(tmp_path / "same").tuned
 
 
+@pytest.mark.usefixtures("coarse")
 def test_tuned_tables_are_used_at_the_scale_they_were_fitted_for_or_that_is_said(model, tmp_path, caplog):
     assert run("tune", model, "--steps", 2, "--pictures", 2, "--guidance-scale", 1.5) == 0
     tuned = load(model)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory import NETWORK, network, spec, text_model
+from factory import NETWORK, network, spec, text_model, texts_of
 from sfumato.cli.main import main
 from sfumato.conditioning.labels import LabelSet
 from sfumato.generation.model import Model
@@ -68,8 +68,7 @@ def test_edit_writes_variations_a_grid_and_says_how(model, photo, tmp_path, caps
     assert array(out / "0001.png").shape == (8, 12, 3)
     assert run("edit", model, photo, "--out", tmp_path / "alone", *words, "--n", 1, "--seed", 5) == 0
     assert np.abs(array(out / "0001.png").astype(int) - array(tmp_path / "alone" / "0000.png")).max() <= 1
-    with Image.open(out / "0002.png") as picture:
-        facts = json.loads(picture.text["sfumato"])  # type: ignore[attr-defined]
+    facts = json.loads(texts_of(out / "0002.png")["sfumato"])
     assert (facts["task"], facts["seed"]) == ({"name": "edit", "strength": 0.5}, 6)
     assert "photo" not in json.dumps(facts)
 
@@ -90,8 +89,7 @@ def test_tasks_are_guided_and_save_memory_as_samples_are(verb, model, photo, mas
         assert run(*shared, *words, "--out", tmp_path / way) == 0
         (path,) = sorted((tmp_path / way).glob("0*.png"))
         made[way] = array(path).astype(int)
-        with Image.open(path) as picture:
-            facts = json.loads(picture.text["sfumato"])  # type: ignore[attr-defined]
+        facts = json.loads(texts_of(path)["sfumato"])
     assert facts["guidance_interval"] == [0.1, 0.5]  # of the last
     assert 0 < np.abs(made["saving"] - made["plain"]).max() <= 8  # half precision
     assert (made["interval"] != made["plain"]).any()

@@ -51,6 +51,7 @@ def test_each_is_its_weighted_sum(history):
         expected = (torch.from_numpy(shares)[:, None, None, None, None] * theta).sum(0)
         torch.testing.assert_close(stored[f"average {length}/{name}"].double(), expected, rtol=1e-5, atol=1e-7)
     first = stored[f"average/{name}"]  # of half-life 16
+    initial = None
     for halflife, found in (
         (8, stored[f"average halflife 8/{name}"]),
         (16, first),
@@ -59,9 +60,8 @@ def test_each_is_its_weighted_sum(history):
         keep = 0.5 ** (4 / halflife)
         shares = (1 - keep) * keep ** np.arange(9, -1, -1)
         rest = (found.double() - (torch.from_numpy(shares)[:, None, None, None, None] * theta).sum(0)) / keep**10
-        if halflife == 8:
-            initial = rest
-        torch.testing.assert_close(rest, initial, rtol=1e-3, atol=1e-5)  # what is left is the same first weights  # type: ignore
+        initial = rest if initial is None else initial
+        torch.testing.assert_close(rest, initial, rtol=1e-3, atol=1e-5)  # what is left is the same first weights
 
 
 def test_they_do_not_change_the_training(history, data, tmp_path):

@@ -20,7 +20,7 @@ from sfumato.errors import DivergedError, InputError
 from sfumato.models.folder import save_folder
 from sfumato.networks.classifier import NoisyClassifier
 from sfumato.scaling import to_unit
-from sfumato.seeds import Stream, torch_seed
+from sfumato.seeds import Stream, noise, torch_seed
 from sfumato.training import classifier, held_out
 from sfumato.training.batches import Batches
 from sfumato.training.classifier_config import ClassifierConfig
@@ -155,8 +155,8 @@ def test_accuracy_counts_what_is_right_kind_by_kind():
     assert [level.t for level in found] == [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]
     for level in found[:3]:
         assert level.share == {"a": pytest.approx(right)}  # no picture has a label of kind b
-    noise = sf.seeds.noise([(0, i) for i in range(40)], (1, 2, 2), Stream.HELD_OUT)  # type: ignore[attr-defined]
-    guess = sum((noise[i, 0, 0, 0].item() > -0.9) == (i % 3 == 2) for i in named) / len(named)
+    drawn = noise([(0, i) for i in range(40)], (1, 2, 2), Stream.HELD_OUT)
+    guess = sum((drawn[i, 0, 0, 0].item() > -0.9) == (i % 3 == 2) for i in named) / len(named)
     assert found[-1].share == {"a": pytest.approx(guess)}
 
 

@@ -14,6 +14,7 @@ from sfumato.errors import DivergedError, InputError, SfumatoError
 from sfumato.networks.unet import UNet
 from sfumato.training.config import TrainConfig
 from sfumato.training.loop import train
+from sfumato.training.objective import Objective
 from sfumato.training.pacing import learning_rate
 from sfumato.training.times import on_steps
 
@@ -32,9 +33,16 @@ def test_a_run_leaves_what_it_promises(tmp_path, data):
     folder = train(config(data, out, sample_every=20), QUIET)
     assert folder == out / "model"
     assert sorted(p.name for p in out.iterdir()) == [
-        ".lock", "checkpoints", "config.json", "data.safetensors", "log.jsonl", "model", "samples",
-    ]  # fmt: skip
-    assert len(list((out / "checkpoints").iterdir())) == 2
+        ".lock",
+        "checkpoints",
+        "config.json",
+        "data.safetensors",
+        "log.jsonl",
+        "model",
+        "samples",
+    ]
+    names = [p.name for p in sorted((out / "checkpoints").iterdir())]
+    assert names == ["000000000036.safetensors", "000000000040.safetensors", "latest"]
     assert [p.name for p in sorted((out / "samples").iterdir())] == ["000000000020.png", "000000000040.png"]
     entry = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
     assert {"pictures", "loss", "grad_norm", "lr", "rate", "memory_mb"} <= set(entry)
@@ -130,13 +138,13 @@ def test_edm_trains_on_inputs_and_targets_of_unit_scale(tmp_path, data):
 
 
 def test_nan_stops_the_run_names_the_batch_and_keeps_the_last_good_checkpoint(tmp_path, data, monkeypatch):
-    out, honest, calls = tmp_path / "run", sf.Diffusion.loss, [0]
+    out, honest, calls = tmp_path / "run", Objective._compared, [0]
 
     def failing(self, *args, **kwargs):
         calls[0] += 1
         return honest(self, *args, **kwargs) * (float("nan") if calls[0] == 6 else 1.0)
 
-    monkeypatch.setattr(sf.Diffusion, "loss", failing)
+    monkeypatch.setattr(Objective, "_compared", failing)
     with pytest.raises(DivergedError, match=r"step after 20 pictures: loss nan") as caught:
         train(config(data, out, sample_every=24, log_every=40), QUIET)
     monkeypatch.undo()
@@ -145,7 +153,7 @@ def test_nan_stops_the_run_names_the_batch_and_keeps_the_last_good_checkpoint(tm
 
     index = Batches(read_pack(out / "data.safetensors"), 0).at(20, 4).pictures
     assert ", ".join(map(str, index)) in str(caught.value)
-    assert [p.name for p in (out / "checkpoints").iterdir()] == ["000000000012.safetensors"]
+    assert sorted(p.name for p in (out / "checkpoints").iterdir()) == ["000000000012.safetensors", "latest"]
     assert all(value.isfinite().all() for value in weights(out).values())
     train(config(data, out, resume=True, sample_every=24, log_every=40, lr=5e-4), QUIET)
 

@@ -114,8 +114,12 @@ def test_the_expected_whole_bound_is_that_of_gaussian_data(tmp_path):
 
 
 def test_importance_weighs_what_it_draws_and_learns_what_it_heard_after_the_step(tmp_path):
-    objective = made(tmp_path, schedule=ScheduleConfig("linear", 2, False, 0.9, 0.99), prediction="eps",
-                     objective=ObjectiveConfig(times="importance"))  # fmt: skip
+    objective = made(
+        tmp_path,
+        schedule=ScheduleConfig("linear", 2, False, 0.9, 0.99),
+        prediction="eps",
+        objective=ObjectiveConfig(times="importance"),
+    )
     assert objective.importance is not None
     for _ in range(10):
         objective.importance.learn(torch.tensor([0.5, 1.0]), torch.tensor([1.0, 9.0]))

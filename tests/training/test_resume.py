@@ -1,9 +1,11 @@
 """A run that is killed and resumed, however often, ends in the same bytes as one that was left alone."""
 
+import errno
 import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +35,7 @@ def run(out: Path, data: Path, resume: bool, die: str = "never") -> int:
 def outcome(out: Path):
     """What must be equal: final weights, averages, optimizer, the exported model, and the log but for its timings."""
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    facts = [(e["pictures"], e["loss"], e["grad_norm"], e["lr"]) for e in log]
+    facts = [{name: value for name, value in e.items() if name not in ("rate", "memory_mb")} for e in log]
     last = sorted((out / "checkpoints").glob("*.safetensors"))[-1]
     tensors = {name: value.numpy().tobytes() for name, value in load_file(last).items()}
     return last.name, tensors, (out / "model" / "weights.safetensors").read_bytes(), facts
@@ -57,7 +59,8 @@ def undisturbed(tmp_path_factory, data):
 def test_there_is_something_to_compare(undisturbed):
     name, tensors, _, log = undisturbed
     assert name == "000000000040.safetensors"
-    assert [entry[0] for entry in log] == [8, 16, 24, 32, 40]
+    assert [entry["pictures"] for entry in log] == [8, 16, 24, 32, 40]
+    assert {"loss", "grad_norm", "lr", "by_time"} <= set(log[0])
     assert {key.split("/")[0] for key in tensors} == {"weights", "average", "optimizer"}
 
 
@@ -100,22 +103,76 @@ def test_when_no_checkpoint_is_whole_it_says_so(tmp_path, data):
     train(config(data, out), QUIET)
     for path in (out / "checkpoints").iterdir():
         path.write_bytes(b"torn")
-    with pytest.raises(InputError, match="none of the 2 checkpoints"):
-        train(config(data, out, resume=True), QUIET)
+    before = (out / "log.jsonl").read_bytes()
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"(?s)no checkpoint in .* is whole:.*000000000040.safetensors: it cannot"):
+            train(config(data, out, resume=True), QUIET)
+    assert (out / "log.jsonl").read_bytes() == before
 
 
 def test_a_checkpoint_of_another_network_or_format_is_refused(tmp_path, data):
     out, other = tmp_path / "run", tmp_path / "other"
     train(config(data, out), QUIET)
     train(config(data, other, network=replace(NETWORK, channels=16)), QUIET)
-    last = sorted((out / "checkpoints").iterdir())[-1]
-    last.write_bytes((other / "checkpoints" / last.name).read_bytes())
+    for path in (other / "checkpoints").iterdir():
+        (out / "checkpoints" / path.name).write_bytes(path.read_bytes())
+    last = sorted((out / "checkpoints").glob("*.safetensors"))[-1]
     with pytest.raises(InputError, match="another network"):
         train(config(data, out, resume=True), QUIET)
     tensors = load_file(last)
-    save_file(tensors, last, metadata={"sfumato_checkpoint": json.dumps({"format": 2, "sha256": "", "position": {}})})
-    with pytest.raises(InputError, match="has the format 2"):
+    save_file(tensors, last, metadata={"sfumato_checkpoint": json.dumps({"format": 9, "sha256": "", "position": {}})})
+    with pytest.raises(InputError, match="has the format 9"):
         train(config(data, out, resume=True), QUIET)
+
+
+def test_a_finished_run_whose_model_is_gone_makes_it_again_and_leaves_the_checkpoint_alone(tmp_path, data):
+    """As after a kill between the last checkpoint and the model."""
+    out = tmp_path / "run"
+    train(config(data, out), QUIET)
+    weights = (out / "model" / "weights.safetensors").read_bytes()
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (out / "checkpoints").iterdir()}
+    shutil.rmtree(out / "model")
+    train(config(data, out, resume=True), QUIET)
+    assert (out / "model" / "weights.safetensors").read_bytes() == weights
+    assert before == {
+        path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (out / "checkpoints").iterdir()
+    }
+
+
+def test_a_run_from_before_there_were_pointers_goes_on(tmp_path, data, undisturbed):
+    out = tmp_path / "run"
+    assert run(out, data, resume=False, die="step=8") == -signal.SIGKILL
+    (out / "checkpoints" / "latest").unlink()
+    assert run(out, data, resume=True) == 0
+    assert outcome(out) == undisturbed
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path, data):
+    out = tmp_path / "run"
+    train(config(data, out), QUIET)
+    left = [out / "checkpoints" / ".000000000044.0123abcd.tmp.safetensors", out / "samples" / ".x.0123abcd.tmp.png"]
+    mine = out / "checkpoints" / ".notes.tmp"
+    for path in (*left, mine):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    train(config(data, out, pictures=60, resume=True), QUIET)
+    assert not any(path.exists() for path in left)
+    assert mine.exists()
+
+
+def test_a_read_only_folder_is_told_before_the_first_step(tmp_path, data, monkeypatch):
+    """Of the superuser, too, who may write wherever permissions are all that forbids it; see also bench/soak.py."""
+    out, honest = tmp_path / "run", Path.write_bytes
+    train(config(data, out), QUIET)
+
+    def write_bytes(path, content):
+        if path.parent == out / "checkpoints":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return honest(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(InputError, match=r"cannot write into .*checkpoints: Read-only file system"):
+        train(config(data, out, pictures=60, resume=True), QUIET)
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path, data):

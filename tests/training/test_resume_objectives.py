@@ -31,6 +31,9 @@ KINDS = {
         "objective": ObjectiveConfig(self_conditioning=True, offset_noise=0.1, times="continuous"),
     },
     "averages": {"averages": AveragesConfig((8, 64), (0.05, 0.1), 8)},
+    "bf16, parts, workers": {
+        **{"precision": "bf16", "accumulate": 2, "workers": 4, "network": replace(NETWORK, dropout=0.1)}
+    },
 }
 
 

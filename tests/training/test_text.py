@@ -88,7 +88,7 @@ def test_a_run_on_captions_resumes_to_the_same_bytes(captioned, tmp_path, monkey
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr("sfumato.training.loop.save_folder", kill)  # after the first checkpoint
+        patch.setattr("sfumato.training.student.save_folder", kill)  # after the first checkpoint
         with pytest.raises(KilledError):
             train(config(captioned, tmp_path / "cut", **SMALL), QUIET)
     train(config(captioned, tmp_path / "cut", resume=True, **SMALL), QUIET)

@@ -36,3 +36,14 @@ def test_neighbouring_levels_are_alike_and_the_seed_decides():
     assert near < far / 100
     assert torch.equal(Uncertainty(2).phases, u.phases)
     assert not torch.equal(Uncertainty(3).phases, u.phases)
+
+
+def test_waves_are_in_a_quarter_of_the_logarithm_of_the_noise():
+    """One wave alone: √2·cos(2π·f·c + φ) with c = ¼·ln(σ/α), and no further than where λ = ±20."""
+    u = Uncertainty(3)
+    with torch.no_grad():
+        u.layer.weight[0, 5] = 0.7
+    for noise in (0.1, 1.0, 8.0):
+        wave = math.cos(u.frequencies[5].item() * math.log(noise) / 4 + u.phases[5].item())
+        assert u(torch.tensor([-2 * math.log(noise)])).item() == pytest.approx(0.7 * 2**0.5 * wave, abs=1e-5)
+    torch.testing.assert_close(u(torch.tensor([math.inf, 21.0])), u(torch.tensor([20.0, 20.0])))

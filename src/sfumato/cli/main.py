@@ -28,6 +28,7 @@ VERBS = {
         "train a KL autoencoder, for latent diffusion",
     ),
     "average": ("sfumato.cli.average", "Average", "make a model of another average of a run's weights"),
+    "report": ("sfumato.cli.report", "Report", "write a page of a run: its curves, its samples, its warnings"),
     "sample": ("sfumato.cli.sample", "Sample", "make pictures with a model"),
     "edit": ("sfumato.cli.edit", "Edit", "make pictures like a picture"),
     "inpaint": ("sfumato.cli.inpaint", "Inpaint", "make a part of a picture, or what is around it, new"),

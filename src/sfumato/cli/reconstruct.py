@@ -51,8 +51,7 @@ class Reconstruct:
             raise InputError(f"n must be at least 1, not {self.n}")
         codec = load_autoencoder(self.autoencoder, self.device, self.tile)
         spec = codec.spec
-        size = self.size or (spec.size[0] if spec.size[0] == spec.size[1] else None)
-        data = open_data(self.data, size=size, mode={1: "L", 3: "RGB"}.get(spec.network.in_channels))
+        data = open_data(self.data, size=self.size or spec.size, mode={1: "L", 3: "RGB"}.get(spec.network.in_channels))
         features = installed_features(str(codec.device))
         check_writable(self.out, need_bytes=0)
         reports, sheet = [], None

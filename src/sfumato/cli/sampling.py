@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from sfumato.errors import InputError
+from sfumato.sizes import parse_size
 
 if TYPE_CHECKING:
     from sfumato.generation.model import Model
@@ -40,6 +41,10 @@ class Sampling:
     """guidance only between these times, 0 being data and 1 noise, such as 0.2 0.8"""
     guidance_rescale: float = 0.0
     """contrast of the guided picture: 0 as it comes, 1 as without guidance"""
+    lora: Path | None = None
+    """LoRA to merge into the U-Net: .safetensors, or the folder of a run that learned one"""
+    lora_scale: float = 1.0
+    """how much of it"""
     weak: str | None = None
     """a weaker model of the same data to go away from (autoguidance)"""
     classifier: Path | None = None
@@ -66,10 +71,13 @@ class Sampling:
     """guidance by two calls of the network, not one of twice the size"""
 
     def load(self, source: str | None = None) -> Model:
-        """The model, or another one in the same way."""
+        """The model, or another one in the same way, but without the LoRA."""
         from sfumato.generation.model import load
 
-        return load(self.model if source is None else source, self.device, self.dtype, self.offload, self.most_scores)
+        way = (self.device, self.dtype, self.offload, self.most_scores)
+        if source is not None:
+            return load(source, *way)
+        return load(self.model, *way, lora=self.lora, lora_scale=self.lora_scale)
 
     def request(self) -> Request:
         """How the pictures are asked for."""
@@ -98,13 +106,8 @@ class Sampling:
 
 
 def size_from(text: str | None, option: str = "--size") -> tuple[int, int] | None:
-    """(height, width) of WIDTHxHEIGHT, or of one number for both. `option` is where it stands."""
-    if text is None:
-        return None
-    words = text.lower().replace("×", "x").split("x")
-    if len(words) > 2 or not all(word.isascii() and word.isdigit() and int(word) for word in words):
-        raise InputError(f"{option} {text!r}: write WIDTHxHEIGHT, such as 512x768, or one side, such as 512")
-    return int(words[-1]), int(words[0])
+    """`parse_size` of an option that may be left out."""
+    return None if text is None else parse_size(text, option)
 
 
 def options_from(words: tuple[str, ...]) -> dict[str, int | float | str]:

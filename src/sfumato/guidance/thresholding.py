@@ -10,17 +10,17 @@ from torch import Tensor
 from sfumato.errors import InputError
 from sfumato.solvers.loop import Denoiser
 
-__all__ = ["check_percentile", "clipped", "dynamically_thresholded"]
+__all__ = ["check_percentile", "clip", "clipped", "dynamically_thresholded"]
 
 
 def clipped(denoise: Denoiser) -> Denoiser:
     """Static thresholding: every value of x̂0 is cut at -1 and 1 (Saharia et al. 2022, section 2.3)."""
+    return lambda x, t: clip(denoise(x, t))
 
-    def thresholded(x: Tensor, t: float) -> Tensor:
-        x0 = denoise(x, t)
-        return x0.clamp(-1, 1) + _zero(x0)
 
-    return thresholded
+def clip(x0: Tensor) -> Tensor:
+    """x̂0 within [-1, 1]; NaN where it is not finite."""
+    return x0.clamp(-1, 1) + _zero(x0)
 
 
 def check_percentile(p: float) -> float:

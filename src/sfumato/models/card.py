@@ -13,7 +13,7 @@ def model_card(spec: ModelSpec) -> str:
     """Markdown for people: what it is, what it was made from, what it is for."""
     data, training, weights = spec.data, spec.training, spec.weights
     schedule = spec.schedule
-    labels = [f"- {kind}: {', '.join(names)}" for kind, names in spec.labels.seen.items()]
+    labels = [f"- {kind}: {', '.join(names)}" for kind, names in spec.labels.seen.items() if names]
     facts = [f"- {key.replace('_', ' ')}: {value}" for key, value in training.items() if value not in (None, "")]
     height, width = spec.size
     example = (spec.text.examples or ("a cat",))[0] if spec.text else ""
@@ -52,7 +52,7 @@ def model_card(spec: ModelSpec) -> str:
             f"- {data.get('name', 'unknown')}: {data.get('count', 0):,} pictures",
             f"- source: {data.get('source') or 'not stated'}",
             f"- licence of the data: {data.get('licence') or 'not stated'}",
-            f"- fingerprint: {data.get('fingerprint', 'unknown')}",
+            f"- fingerprint: {data.get('fingerprint') or data.get('files_fingerprint', 'unknown')}",
             "",
             "## Training",
             "",

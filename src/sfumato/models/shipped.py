@@ -8,7 +8,9 @@ from pathlib import Path
 
 from sfumato.errors import InputError, nearest
 
-__all__ = ["find_folder", "shipped_names"]
+__all__ = ["ADAPTER", "find_folder", "shipped_names"]
+
+ADAPTER = "adapter.safetensors"  # what a run leaves that learned a LoRA in the place of a model
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")  # owner/name, or owner/name@revision
 
@@ -31,6 +33,11 @@ def find_folder(source: str | Path) -> Path:
         return path
     if (path / "model").is_dir():
         return path / "model"  # of a run; load_folder says when it is no model
+    if (path / ADAPTER).is_file():
+        raise InputError(
+            f"the run in {path} learned an adapter, not a model. With the model that it began with: "
+            f"sfumato sample MODEL --lora {path}"
+        )
     if (path / "config.json").is_file():
         raise InputError(f"the run in {path} has no model yet. Go on with: sfumato train --out {path} --resume")
     if path.is_dir():

@@ -106,6 +106,12 @@ class ModelSpec:
         if self.self_conditioning and self.network.in_channels != 2 * channels:
             raise InputError("self-conditioning doubles the channels that the network takes")
 
+    @property
+    def fills_in(self) -> bool:
+        """Whether it fills in parts of pictures (its network sees a mask and what is around it): then it has nothing to
+        say of whole ones."""
+        return self.network.in_channels > self.network.output_channels and not self.self_conditioning
+
     def shape(self, size: tuple[int, int] | None = None) -> tuple[int, int, int]:
         """(C, H, W) of what is diffused for pictures of a size (height, width): of the pictures, or of their latents.
 

@@ -17,13 +17,14 @@ from sfumato.networks.kernels.conv import keeps, side_of
 from sfumato.networks.kernels.kept import MOST_KEPT_BYTES
 from sfumato.networks.kernels.winograd import room_bytes, spread_bytes
 
-__all__ = ["Scratch", "convolution_scratch", "kept_bytes", "most_live_bytes"]
+__all__ = ["Scratch", "convolution_scratch", "kept_bytes", "live_bytes_of_step", "most_live_bytes"]
 
 Scratch = Literal["reordered", "unfolded"]
 """What a convolution takes for itself: a copy of its weights in another order, or of its input with every number as
 often as the kernel sees it. Where ours takes torch's place (`kernels.conv`), "reordered" is what that takes."""
 
 CONVOLUTION = torch.ops.aten.convolution.default  # (input, weight, bias, stride, padding, dilation, …, groups)
+OURS = torch.ops.sfumato.conv3x3.default  # (input, weight, bias, turned)
 
 
 def convolution_scratch(device: str, dtype: torch.dtype) -> Scratch | None:
@@ -56,6 +57,19 @@ def most_live_bytes(work: Callable[[], object], fused: bool = True, scratch: Scr
     return count.most
 
 
+def live_bytes_of_step(work: Callable[[], object], scratch: Scratch | None) -> list[int]:
+    """As `most_live_bytes`, of a step of training, whose gradients stay: the bytes during each of its operations.
+
+    Args:
+        work: forward and backward, on fake tensors of a device (torch's FakeTensorMode), so that everything goes the
+            way that it goes there, and keeps for its gradients what it keeps there.
+        scratch: as of `most_live_bytes`.
+    """
+    with _Count(scratch) as count:
+        work()
+    return count.course
+
+
 @torch.no_grad()
 def kept_bytes(work: Callable[[], object], scratch: Scratch | None, most: int = MOST_KEPT_BYTES) -> int:
     """What convolutions keep after `work` for the next call (`kernels.kept`), as long as their network is there.
@@ -74,7 +88,7 @@ class _Count(TorchDispatchMode):
 
     def __init__(self, scratch: Scratch | None, most_kept: int = MOST_KEPT_BYTES) -> None:
         super().__init__()
-        self.now = self.most = 0
+        self.now, self.course = 0, [0]
         self.kept: dict[int, int] = {}  # by the storage of the weights
         self._scratch: Scratch | None = scratch
         self._most_kept = most_kept
@@ -83,7 +97,7 @@ class _Count(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         given = {value.untyped_storage()._cdata for value in tree_leaves(args) if isinstance(value, Tensor)}
-        made: tuple[Tensor, ...] = tuple(result) if isinstance(result, tuple | list) else (result,)
+        made = [value for value in tree_leaves(result) if isinstance(value, Tensor)]
         for value in made:
             storage = value.untyped_storage()
             key, size = storage._cdata, storage.nbytes()
@@ -91,9 +105,18 @@ class _Count(TorchDispatchMode):
                 self._known.add(key)
                 self.now += size
                 weakref.finalize(storage, self._end, key, size)
-        own = self._scratch_bytes(args, made[0]) if func is CONVOLUTION else 0
-        self.most = max(self.most, self.now + own)
+        own = 0
+        if func is CONVOLUTION:
+            own = self._scratch_bytes(args, made[0])
+        elif func is OURS and self._scratch is not None:
+            x, channels = args[0].shape, made[0].shape[1]
+            own = room_bytes(x, channels, 4) + spread_bytes(x[1], channels, 4)
+        self.course.append(self.now + own)
         return result
+
+    @property
+    def most(self) -> int:
+        return max(self.course)
 
     def _end(self, key: int, size: int) -> None:
         self._known.discard(key)

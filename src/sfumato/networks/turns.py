@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
 from collections.abc import Callable
 from typing import Generic, Literal, TypeVar, get_args
 
@@ -11,6 +9,7 @@ import torch
 from torch import nn
 
 from sfumato.errors import InputError, nearest
+from sfumato.memory import return_freed_memory
 
 __all__ = ["OFFLOADS", "Offload", "Turn", "Turns"]
 
@@ -73,10 +72,4 @@ class Turn(Generic[Network]):
         self._network.to("cpu")
         if self._turns.offload == "disk":
             self._network = None
-            _return_freed_memory()
-
-
-def _return_freed_memory() -> None:
-    """To the system, where the C library keeps it for itself (glibc does with all below 32 MiB)."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+            return_freed_memory()

@@ -6,10 +6,12 @@ Down through the levels, through the middle, and up again; every block on the wa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sfumato.errors import InputError
 from sfumato.networks.condition import Condition, Context
@@ -25,6 +27,7 @@ from sfumato.networks.encoder import (
     time_layers,
     upsample,
 )
+from sfumato.networks.kernels.eager import eager
 from sfumato.networks.layers import conv, group_norm, linear
 from sfumato.networks.transformer import TextEncoder
 from sfumato.networks.weights import with_tensors
@@ -37,11 +40,15 @@ class UNet(nn.Module):
 
     Args:
         config: its shape.
+
+    Attributes:
+        recomputes: for gradients, keep only what enters each block, and let it work a second time (gradient
+            checkpointing; Chen et al. 2016). They are the same bit for bit: dropout draws what it drew.
     """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.recomputes = config, False
         self.time = time_layers(config)
         # the last row of each table stands for "no label"
         self.labels = nn.ModuleList()
@@ -108,18 +115,23 @@ class UNet(nn.Module):
             embedding = embedding + self.pooled(context.mean())
         embedding = F.silu(embedding)
 
+        recomputes = self.recomputes and torch.is_grad_enabled()
+        through = partial(checkpoint, _through, use_reentrant=False) if recomputes else _through
         h = enter(config, self.enter, x)
         kept = [h]
         for layer in self.down:
-            h = layer(h, embedding, context) if isinstance(layer, Stage) else layer(h)
+            h = through(layer, h, embedding, context)
             kept.append(h)
         for layer in self.middle:
-            h = layer(h, embedding, context)
+            h = through(layer, h, embedding, context)
         for index, layer in enumerate(self.up):
             if self.resizes(index):
-                h = layer(h, embedding, context) if isinstance(layer, Stage) else layer(h)
+                h = through(layer, h, embedding, context)
+            elif recomputes:  # what is kept is the two, and not the two and both joined
+                h = checkpoint(_joined, layer, h, kept.pop(), embedding, context, use_reentrant=False)
             else:
-                h = layer(torch.cat([h, kept.pop()], dim=1), embedding, context)
+                h = torch.cat([h, kept.pop()], dim=1)
+                h = through(layer, h, embedding, context)
         h = self.leave(h).to(given)
         return F.pixel_shuffle(h, config.patch) if config.patch > 1 else h
 
@@ -156,8 +168,18 @@ class UNet(nn.Module):
         for column, (table, classes) in enumerate(zip(self.labels, kinds, strict=True)):
             chosen = labels[:, column]
             wrong = (chosen < NO_LABEL) | (chosen >= classes)
-            if chosen.device.type == "cpu" and wrong.any():  # elsewhere a look would mean waiting for the device
+            # elsewhere a look would mean waiting for the device, or break what is compiled in two
+            if chosen.device.type == "cpu" and eager(chosen) and wrong.any():
                 first = int(chosen[wrong][0])
                 raise InputError(f"there is no class {first} of label kind {column}; there are 0 … {classes - 1}")
             rows.append(table(torch.where(chosen == NO_LABEL, classes, chosen)))
         return torch.stack(rows).sum(0)
+
+
+def _through(layer: nn.Module, h: Tensor, embedding: Tensor, context: Context | None) -> Tensor:
+    return layer(h, embedding, context) if isinstance(layer, Stage) else layer(h)
+
+
+def _joined(layer: nn.Module, h: Tensor, kept: Tensor, embedding: Tensor, context: Context | None) -> Tensor:
+    """Through a stage on the way up, with what the way down kept."""
+    return layer(torch.cat([h, kept], dim=1), embedding, context)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sfumato.training.autoencoder_config import TrainAutoencoderConfig
 from sfumato.training.classifier_config import ClassifierConfig
 from sfumato.training.config import TrainConfig
+from sfumato.training.lora_config import LoraConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClassifierConfig",
+    "LoraConfig",
     "TrainAutoencoderConfig",
     "TrainConfig",
+    "fine_tuning",
     "train",
     "train_autoencoder",
     "train_classifier",
@@ -29,6 +32,13 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
     from sfumato.training.loop import train
 
     return train(config, console)
+
+
+def fine_tuning(model: str | Path, **options: Any) -> TrainConfig:
+    """The config of a run that goes on from a model; see `sfumato.training.fine_tuning.fine_tuning`."""
+    from sfumato.training.fine_tuning import fine_tuning
+
+    return fine_tuning(model, **options)
 
 
 def train_classifier(config: ClassifierConfig, console: Console | None = None) -> ClassifierSpec:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from sfumato.data.dataset import Dataset
 from sfumato.devices import find_device
 from sfumato.errors import InputError
 from sfumato.evaluation.perceptual import PerceptualDistance
-from sfumato.files import check_writable
 from sfumato.networks.autoencoder import Autoencoder
 from sfumato.networks.autoencoder_config import AutoencoderConfig
 from sfumato.networks.discriminator import PatchDiscriminator
@@ -28,13 +28,17 @@ from sfumato.training import autoencoder_folder, checkpoint
 from sfumato.training.adversarial import adaptive_weight, discriminator_loss, fooling_loss
 from sfumato.training.autoencoder_config import TrainAutoencoderConfig
 from sfumato.training.batches import Batches
+from sfumato.training.board import Board, check_board
 from sfumato.training.checkpoint import Position
 from sfumato.training.ema import Average, decay
+from sfumato.training.entries import check_room
 from sfumato.training.held_out import split
 from sfumato.training.pacing import disk_errors, learning_rate, stop_requests
+from sfumato.training.pictures import open_packed
 from sfumato.training.progress import Log, Meter, memory_mb
 from sfumato.training.recent import Recent
-from sfumato.training.run_folder import check_same, locked, open_run, record
+from sfumato.training.run_folder import check_folder, check_same, locked, record
+from sfumato.training.steps import steps
 
 __all__ = ["train_autoencoder"]
 
@@ -75,7 +79,9 @@ def _train(
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
-    data = open_run(config, say)
+    check_board(config)
+    check_folder(config, say)
+    data = open_packed(config, say)
     kept, held = split(data, config.held_out, config.seed, labelled=False)
     shape = _shape(config, data)
     batches = Batches(kept, config.seed, flip=config.flip)
@@ -91,7 +97,7 @@ def _train(
         weight_decay=config.weight_decay,
         fused=True,
     )
-    check_writable(out, need_bytes=(config.keep + 2) * 16 * sum(p.numel() for p in both.parameters()))
+    check_room(out / "checkpoints", 16 * sum(p.numel() for p in both.parameters()), config.keep)
 
     position = Position()
     if config.resume:
@@ -104,7 +110,8 @@ def _train(
         )
     record(config)
     say(f"{len(kept):,} pictures to learn from, {len(held):,} kept back")
-    log = Log(out / "log.jsonl", position.log_bytes)
+    board = Board(config, position.seen) if config.tensorboard else None
+    log = Log(out / "log.jsonl", position.log_bytes, board)
     if log.missing:
         say(f"Note: {log.missing} bytes of {out / 'log.jsonl'} are gone; it goes on from here.")
     meter = Meter(config.pictures, position.seen, console)
@@ -115,13 +122,14 @@ def _train(
         """Whether a multiple of `interval` lies in (last, seen]."""
         return interval > 0 and seen // interval > last // interval
 
-    with log, meter, stop_requests() as stop:
-        while seen < config.pictures:
-            before, count = seen, min(config.batch, config.pictures - seen)
+    whole = (seen, config.pictures, config.batch)
+    ahead = batches.ahead(steps(*whole), config.workers)
+    with log, meter, stop_requests() as stop, closing(ahead):
+        for before, count in steps(*whole):
             lr = learning_rate(config, seen)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            x = batches.at(seen, count).x0.to(device)
+            x = next(ahead).x0.to(device)
             latent = (shape.latent_channels, x.shape[2] // shape.factor, x.shape[3] // shape.factor)
             numbers = [(config.seed, n) for n in range(seen, seen + count)]
             noise = seeds.noise(numbers, latent, seeds.Stream.TRAIN_NOISE).to(device)
@@ -154,7 +162,8 @@ def _train(
                     log.write(pictures=seen, **facts, rate=meter.rate, memory_mb=memory_mb())
                 if every(config.sample_every, before):
                     recent.look(batches)
-                    autoencoder_folder.preview(shape, average, config, held, out / "samples" / f"{seen:012d}.png")
+                    path = out / "samples" / f"{seen:012d}.png"
+                    log.sheet(seen, autoencoder_folder.preview(shape, average, config, held, path))
                 if every(config.checkpoint_every, before) or finished or stop.is_set():
                     window, spent = recent.look(batches), round(time.monotonic() - started, 1)
                     now = Position(seen, log.settle(), window, data.fingerprint, machine, spent)
@@ -208,7 +217,7 @@ def _clip(config: TrainAutoencoderConfig, network: nn.Module) -> Tensor:
 
 def _shape(config: TrainAutoencoderConfig, data: Dataset) -> AutoencoderConfig:
     """The network's shape with the channels of the data. `InputError` when the config says otherwise."""
-    channels, asked = data.images.shape[3], config.network.in_channels
+    channels, asked = data.shape[2], config.network.in_channels
     if asked not in (AutoencoderConfig().in_channels, channels):
         raise InputError(f"network.in_channels is {asked}, but the data has {channels} channels")
     return replace(config.network, in_channels=channels)

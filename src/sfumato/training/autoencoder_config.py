@@ -62,8 +62,8 @@ class TrainAutoencoderConfig(RunOptions):
         fresh = AutoencoderConfig()
         if (self.network.latent_shift, self.network.latent_scale) != (fresh.latent_shift, fresh.latent_scale):
             raise InputError("latent_shift and latent_scale are measured when the training ends; leave them out")
-        self.network.check_size(self.size, self.size)
-        if self.adversarial and self.size % 2**self.discriminator_layers:
+        self.network.check_size(*self.picture_size)
+        if self.adversarial and any(side % 2**self.discriminator_layers for side in self.picture_size):
             raise InputError(
                 f"a discriminator that halves the resolution {self.discriminator_layers} times does not fit a size of "
                 f"{self.size}: take fewer discriminator_layers"

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from sfumato._version import __version__
@@ -29,14 +30,14 @@ MEASURED = 10_000  # pictures whose latents are measured, at most
 
 def preview(
     shape: AutoencoderConfig, average: Average, config: TrainAutoencoderConfig, held: Dataset, path: Path
-) -> None:
-    """A sheet of pictures kept back above what the averaged weights make of them."""
+) -> np.ndarray:
+    """Save a sheet of pictures kept back above what the averaged weights make of them; return it, uint8 (H, W, C)."""
     device = next(iter(average.values.values())).device
     codec = _codec(shape, average, config, device)
     originals = some(held, 48)
-    save_png(
-        path, pairs(originals, reconstruct(codec, originals)[0]), {"Description": "originals above reconstructions"}
-    )
+    sheet = pairs(originals, reconstruct(codec, originals)[0])
+    save_png(path, sheet, {"Description": "originals above reconstructions"})
+    return sheet
 
 
 def finish(
@@ -57,7 +58,7 @@ def finish(
     features = installed_features(str(device))
     unseen, made = measure(codec, originals := some(held), "kept back", features)
     seen, _ = measure(codec, some(kept, len(originals)), "learned from", features)
-    height, width = data.images.shape[1:3]
+    height, width, _ = data.shape
     spec = AutoencoderSpec(
         name=f"{data.name} autoencoder",
         network=codec.network.config,
@@ -93,7 +94,7 @@ def _codec(
     shape: AutoencoderConfig, average: Average, config: TrainAutoencoderConfig, device: torch.device
 ) -> LatentCodec:
     tensors = {name: value.clone() for name, value in average.values.items()}
-    spec = AutoencoderSpec("in training", shape, (config.size, config.size))
+    spec = AutoencoderSpec("in training", shape, config.picture_size)
     return LatentCodec(spec, Autoencoder.from_tensors(shape, tensors), device)
 
 

@@ -13,6 +13,7 @@ from sfumato.models.folder import write_tensors
 from sfumato.training.config import TrainConfig
 from sfumato.training.ema import Average, decay
 from sfumato.training.power import exponent, kept
+from sfumato.training.ranks import ALONE, World
 
 __all__ = ["FURTHER", "SNAPSHOTS", "Averages", "of_halflife"]
 
@@ -57,14 +58,20 @@ class Averages:
         """What a checkpoint holds of them."""
         return {"average": self.main.values, **{FURTHER + name: a.values for name, a in self._further.items()}}
 
-    def snapshot(self, out: Path, seen: int) -> None:
-        """Write the power-function averages, if there are any, into the run's folder: names are length/tensor."""
+    def snapshot(self, out: Path, seen: int, world: World = ALONE) -> None:
+        """Write the power-function averages, if there are any, into the run's folder: names are length/tensor.
+
+        Called by all ranks, of which rank 0 writes.
+        """
         if not self._powers:
             return
-        with atomic_path(out / SNAPSHOTS / f"{seen:012d}.safetensors") as temporary:
-            tensors = {
-                f"{length}/{name}": value.detach().cpu().contiguous()
+        tensors = world.whole(
+            {
+                f"{length}/{name}": value
                 for length in self._powers
                 for name, value in self._further[length].values.items()
             }
-            write_tensors(tensors, temporary)
+        )
+        if world.leads:
+            with atomic_path(out / SNAPSHOTS / f"{seen:012d}.safetensors") as temporary:
+                write_tensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)

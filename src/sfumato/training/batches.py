@@ -7,19 +7,24 @@ are grouped into batches changes none of that.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sfumato.data.dataset import Dataset
+from sfumato.data.dataset import Dataset, Fetched
 from sfumato.data.on_demand import OnDemand
 from sfumato.data.order import Order
+from sfumato.data.shaped import Shaped
+from sfumato.data.workers import in_order
 from sfumato.scaling import to_unit
 from sfumato.seeds import Stream, generator, noise
 from sfumato.training.captions import Captions
 from sfumato.training.latents import Latents
+from sfumato.training.steps import Part
 
 __all__ = ["Batch", "Batches"]
 
@@ -36,6 +41,7 @@ class Batch(NamedTuple):
     noise: Tensor  # (N, C, H, W) float32
     guessed: np.ndarray  # (N,) bool: whether self-conditioning shows a guess of it
     texts: tuple[str, ...] = ()  # N, where texts are learned
+    unreadable: Mapping[int, str] = {}  # pictures of the data set in whose place others are here, and why
 
 
 class Batches:
@@ -49,6 +55,7 @@ class Batches:
         captions: what is said of each, where texts are learned.
         latents: of the pictures, where these are learned.
         offset_noise: standard deviation of what is added to the noise of each whole channel.
+        shaped: what decides which pictures come together, where batches have several shapes.
     """
 
     def __init__(
@@ -60,11 +67,39 @@ class Batches:
         captions: Captions | None = None,
         latents: Latents | None = None,
         offset_noise: float = 0.0,
+        shaped: Shaped | None = None,
     ) -> None:
-        self.data, self.seed, self.offset_noise = data, seed, offset_noise
+        self.data, self.seed, self.offset_noise, self.shaped = data, seed, offset_noise, shaped
         self.label_dropout, self.flip, self.captions, self.latents = label_dropout, flip, captions, latents
         self._order = Order(len(data), seed)
         self._offset = int(generator(seed, 0, Stream.TRAIN_CHOICE).bit_generator.random_raw())
+
+    def ahead(self, parts: Iterable[Part], workers: int) -> Generator[Batch, None, None]:
+        """The batches of these parts of the run, in their order, prepared by `workers` threads; see `in_order`.
+
+        Of an empty part it is one picture, for a rank that has run out of them to take along.
+
+        What is shown, and what is raised at which of them, is the same for any number of workers.
+
+        Raises:
+            InputError: too many pictures cannot be read; they are named.
+        """
+        with closing(in_order(lambda part: self.at(part.first, max(part.count, 1)), parts, workers)) as batches:
+            for batch in batches:
+                if isinstance(self.data, OnDemand):
+                    self.data.quota.add_all(batch.unreadable)
+                yield batch
+
+    def unreadable(self, together: Callable[[dict[int, str]], list[dict[int, str]]]) -> dict[str, int]:
+        """For the log: how many pictures could not be read when their turn came, if any.
+
+        `together` gives what was found on all ranks. Raises `InputError` when that is too much.
+        """
+        if not isinstance(self.data, OnDemand):
+            return {}
+        for found in together(dict(self.data.quota.bad)):
+            self.data.quota.add_all(found)
+        return {"unreadable": len(self.data.quota.bad)} if self.data.quota.bad else {}
 
     def at(self, seen: int, count: int) -> Batch:
         """The pictures number `seen` … `seen + count - 1` of the run."""
@@ -76,11 +111,11 @@ class Batches:
             if len(drop) > 1:
                 dropped[row] |= np.asarray(drop) < self.label_dropout
             mirrored[row] = self.flip and mirror < 0.5
-        index = self._order(numbers)
         if self.latents is not None:
+            index, unreadable = self._order(numbers), {}
             x0 = self.latents.draw(self.seed, numbers, index, mirrored)
         else:
-            index, images = self.data.take(index, numbers)
+            index, images, unreadable = self._pictures(numbers)
             images[mirrored] = images[mirrored, :, ::-1]
             x0 = to_unit(images)
         labels = np.where(dropped, -1, self.data.labels[index])
@@ -92,7 +127,13 @@ class Batches:
             noise=self._noise([(self.seed, n) for n in numbers], x0.shape[1:]),
             guessed=np.array([generator(self.seed, n, Stream.TRAIN_CHOICE, 2).random() < 0.5 for n in numbers]),
             texts=tuple(map(self.captions.text, index.tolist(), numbers)) if self.captions else (),
+            unreadable=unreadable,
         )
+
+    def _pictures(self, numbers: range) -> Fetched:
+        if self.shaped is not None:
+            return self.shaped.fetch(numbers)
+        return self.data.fetch(self._order(numbers), numbers)
 
     def _noise(self, numbers: list[tuple[int, int]], shape: torch.Size) -> Tensor:
         plain = noise(numbers, shape, Stream.TRAIN_NOISE)

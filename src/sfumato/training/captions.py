@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sfumato.data.dataset import Dataset
+from sfumato.data.on_demand import OnDemand
 from sfumato.errors import InputError, nearest
 from sfumato.seeds import Stream, generator
 
@@ -29,7 +30,7 @@ class Captions:
         InputError: when the data has no captions, or no such kind.
     """
 
-    data: Dataset
+    data: Dataset | OnDemand
     seed: int
     spoken: tuple[str, ...] = ()
     dropout: float = 0.0

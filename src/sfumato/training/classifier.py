@@ -148,10 +148,10 @@ def _mean_loss(steps: list[Step], batches: Batches) -> float:
 
 def _open(config: ClassifierConfig, model: ModelSpec) -> Dataset:
     """The data in the model's shape. `InputError` when it has no labels, or others than the model."""
-    (height, width), channels = model.size, model.network.in_channels
-    data = open_data(config.data, size=height if height == width else None, mode={1: "L", 3: "RGB"}.get(channels))
-    if data.images.shape[1:] != (height, width, channels):
-        raise InputError(f"{data.name} has pictures of {data.images.shape[1:]}, the model {(height, width, channels)}")
+    shape = (*model.size, model.network.in_channels)
+    data = open_data(config.data, size=model.size, mode={1: "L", 3: "RGB"}.get(shape[2]))
+    if data.shape != shape:
+        raise InputError(f"{data.name} has pictures of {data.shape}, the model {shape}")
     if not data.kinds:
         raise InputError(f"{data.name} has no labels to learn. In a folder, sub-folders are labels.")
     if model.labels.kinds and list(model.labels.kinds.items()) != list(data.kinds.items()):

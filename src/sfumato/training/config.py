@@ -11,6 +11,7 @@ from sfumato.diffusion.config import ScheduleConfig
 from sfumato.errors import InputError
 from sfumato.networks.config import UNetConfig
 from sfumato.training.averages_config import AveragesConfig
+from sfumato.training.lora_config import LoraConfig
 from sfumato.training.objective_config import ObjectiveConfig
 from sfumato.training.options import RunOptions
 
@@ -23,11 +24,14 @@ class TrainConfig(RunOptions):
 
     verb: ClassVar[str] = "train"
 
-    size: int = 32
-    """side of the square training pictures"""
+    size: int | str = 32
+    """of the training pictures: WIDTHxHEIGHT such as 48x32, or the side of a square"""
     pictures: int = 400_000
     """length of the run: how many pictures are shown in all"""
 
+    start: str | None = None
+    """go on from a model: a shipped name, a model folder, or the folder of a run; docs/finetuning.md"""
+    lora: LoraConfig = field(default_factory=LoraConfig)
     network: UNetConfig = field(default_factory=lambda: UNetConfig(patch=2))
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     prediction: Literal["eps", "x0", "v", "F"] = "v"
@@ -38,6 +42,12 @@ class TrainConfig(RunOptions):
 
     accumulate: int = 1
     """micro-batches a step: less memory, the same step (only dropout masks differ)"""
+    gradient_checkpointing: bool = False
+    """compute each block a second time for its gradients instead of keeping it: less memory, the same bits, slower"""
+    compile: bool = False
+    """compile the network by torch.compile, which takes minutes at first; docs/memory.md says what it is worth"""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """under torchrun: average gradients only, or shard weights, averages and optimizer too; docs/distributed.md"""
     ema_halflife: int = 25_000
     """half-life of the averaged weights, in pictures"""
     averages: AveragesConfig = field(default_factory=AveragesConfig)
@@ -57,6 +67,10 @@ class TrainConfig(RunOptions):
     """width of the trained reader"""
     spoken: tuple[str, ...] = ()
     """kinds of labels that are told in words, such as style, which then is said as noto style"""
+    read: Literal["packed", "on-demand"] = "packed"
+    """pictures in files: packed into the run's folder first, or decoded each time they are shown, workers ahead"""
+    buckets: bool = False
+    """batches of several shapes, all with about the area of size: each picture keeps nearly its aspect ratio"""
     autoencoder: Path | None = None
     """folder of an autoencoder: learn the latents of pictures instead of their pixels"""
 
@@ -68,6 +82,12 @@ class TrainConfig(RunOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._at_least_one("accumulate")
+        if self.parallel not in ("ddp", "fsdp"):
+            raise InputError(f"parallel is ddp or fsdp, not {self.parallel!r}")
+        if self.parallel == "fsdp" and self.compile:
+            raise InputError("--compile goes with --parallel ddp only")
+        if self.parallel == "fsdp" and self.lora.rank is not None:
+            raise InputError("an adapter is too small to be worth sharding: --parallel ddp")
         if not 0 <= self.label_dropout <= 1:
             raise InputError(f"label_dropout is a share from 0 to 1, not {self.label_dropout}")
         if not 0 <= self.beta2 < 1:
@@ -80,8 +100,18 @@ class TrainConfig(RunOptions):
             raise InputError("captions are made of labels: --text and --unlabelled exclude each other")
         if self.text in ("none", "words") and self.text_encoder is not None:
             raise InputError("text-encoder is the folder of a frozen one: --text minilm, clip or t5")
+        if self.lora.rank is not None and self.start is None:
+            raise InputError("an adapter changes a model: say which by --from MODEL, or leave lora.rank out")
+        if self.lora.rank is not None and self.averages != AveragesConfig():
+            raise InputError("an adapter is saved with one average of its factors, ema_halflife; leave averages out")
         if self.autoencoder is None:
-            self.network.check_size(self.size, self.size)
+            self.network.check_size(*self.picture_size)
+        elif self.read == "on-demand":
+            raise InputError("an autoencoder encodes all pictures once, before the first step: --read packed")
+        if self.read not in ("packed", "on-demand"):
+            raise InputError(f"read is packed or on-demand, not {self.read!r}")
+        if self.buckets and self.read != "on-demand":
+            raise InputError("--buckets crops each picture to its batch when it is shown: add --read on-demand")
 
 
 def stored_config(out: Path) -> dict[str, Any]:

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sfumato.data.dataset import Dataset
-from sfumato.devices import find_device
-from sfumato.diffusion.process import Diffusion
-from sfumato.errors import InputError
+from sfumato.memory import free_bytes, in_words
 from sfumato.networks.condition import Condition
 from sfumato.networks.config import UNetConfig
 from sfumato.networks.unet import UNet
-from sfumato.training.averages import Averages
-from sfumato.training.batches import Batches
 from sfumato.training.config import TrainConfig
-from sfumato.training.objective import Objective
-from sfumato.training.subject import network_for
+from sfumato.training.find_batch import largest
+from sfumato.training.footprint import at_once, footprint, numbers
+from sfumato.training.trial import Trial, place_of
 
 __all__ = ["Estimate", "estimate"]
 
 BURST = 4.0  # seconds that a measured step should take, unless the whole batch takes less
-CHANNELS = 3
 
 
 @dataclass(frozen=True)
@@ -38,7 +29,7 @@ class Estimate:
         parameters: of the network.
         forward_flops, step_flops: of one picture: multiplications and additions, forward, and forward and backward.
         state_bytes: weights, gradients, AdamW's two moments, and averages, all float32.
-        activation_bytes: what a micro-batch keeps for the backward pass, in float32.
+        peak_bytes: the most that is there at the same time: these, and what a micro-batch makes (`footprint`).
         pictures, batch: of the run.
         measured: pictures in the measured step; 0: too large for this machine, nothing was measured.
         picture_seconds, update_seconds: forward and backward of one picture; optimizer and averages, once a step.
@@ -49,7 +40,7 @@ class Estimate:
     forward_flops: int
     step_flops: int
     state_bytes: int
-    activation_bytes: int
+    peak_bytes: int
     pictures: int
     batch: int
     measured: int
@@ -68,8 +59,8 @@ class Estimate:
             f"a picture:   {self.forward_flops / 1e9:.2f} GFLOPs forward, {self.step_flops / 1e9:.2f} with backward",
             f"run:         {self.pictures:,} pictures in steps of {self.batch}, "
             f"{self.pictures * self.step_flops:.2e} FLOPs",
-            f"memory:      {self.state_bytes / 1e6:,.0f} MB for weights, gradients, optimizer and averages, and "
-            f"{self.activation_bytes / 1e6:,.0f} MB of activations in float32 (in bfloat16 about half)",
+            f"memory:      {in_words(self.peak_bytes)} by prediction, {in_words(self.state_bytes)} of it for weights, "
+            "gradients, optimizer and averages",
         ]
         if not self.measured:
             return "\n".join(
@@ -86,40 +77,34 @@ class Estimate:
 
 
 def estimate(config: TrainConfig) -> Estimate:
-    """Count and measure. No data is read: the pictures are noise, square, of three channels, with the network's labels.
+    """Count and measure. No data is read: the pictures are noise of three channels, with the network's labels.
 
     Raises:
-        InputError: for texts or latents, whose sizes only the data or the autoencoder tell, and for any setting that
-            `train` would refuse.
+        InputError: for texts or latents, whose sizes only the data or the autoencoder tell, and for an objective or a
+            device that `train` would refuse.
     """
-    if config.text != "none" or config.autoencoder is not None:
-        raise InputError("a dry run can be had for pictures with labels; not with --text or --autoencoder")
-    device = find_device(config.device)
-    asked, parts = config.objective, config.batch // config.accumulate
-    entering, leaving = 1 + asked.self_conditioning, 1 + (asked.variance != "fixed")
-    labels = () if config.unlabelled else config.network.labels
-    shape = network_for(config.network, CHANNELS, labels, entering * CHANNELS, leaving * CHANNELS)
-    forward, whole = _flops(shape, config.size)
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in UNet(shape).parameters())
-    averages = 1 + len(config.averages.halflives) + len(config.averages.lengths)
-    state = 4 * parameters * (4 + averages)
-    activations = parts * (_kept(shape, config.size, 3) - _kept(shape, config.size, 1)) // 2
-    facts = (parameters, forward, whole, state, activations, config.pictures, config.batch)
-    if state > _free(device) / 2:
-        return Estimate(*facts, 0, 0.0, 0.0, str(device))
+    place, part = place_of(config), at_once(config)
+    device, shape = torch.device(place.device), place.network
+    forward, whole = _flops(shape, place.size)
+    whole += forward // 2 if config.objective.self_conditioning else 0  # half of the pictures are guessed first
+    taken, half = footprint(config, place), free_bytes(device) / 2
+    facts = (numbers(shape), forward, whole, taken.state, taken.peak(part), config.pictures, config.batch)
+    most = largest(lambda count: taken.peak(count) <= half, part)
+    if not most:
+        return Estimate(*facts, 0, 0.0, 0.0, place.device)
     with torch.random.fork_rng():
         if config.threads:
             torch.set_num_threads(config.threads)
-        measured, picture, update = _burst(config, shape, device, parts)
+        measured, picture, update = _burst(config, most)
     machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     return Estimate(*facts, measured, picture, update, machine)
 
 
-def _flops(shape: UNetConfig, size: int) -> tuple[int, int]:
+def _flops(shape: UNetConfig, size: tuple[int, int]) -> tuple[int, int]:
     """Of one picture, forward and with backward: counted by torch on tensors that have a shape and no numbers."""
     with torch.device("meta"):
-        network, x, condition = UNet(shape), torch.zeros(1, shape.in_channels, size, size), _labels(shape, 1, "meta")
+        network, x = UNet(shape), torch.zeros(1, shape.in_channels, *size)
+        condition = Condition(labels=torch.zeros(1, len(shape.labels), dtype=torch.int64))
     with FlopCounterMode(display=False) as counter:
         output = network(x, 0.5, condition)
     forward = counter.get_total_flops()
@@ -128,80 +113,18 @@ def _flops(shape: UNetConfig, size: int) -> tuple[int, int]:
     return forward, forward + counter.get_total_flops()
 
 
-def _kept(shape: UNetConfig, size: int, count: int) -> int:
-    """Bytes that `count` pictures keep for the backward pass, with the weights, which cancel in a difference."""
-    seen: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        seen[storage._cdata] = storage.nbytes()
-        return tensor
-
-    with torch.device("meta"):
-        network, x = UNet(shape).train(), torch.zeros(count, shape.in_channels, size, size)
-        condition = _labels(shape, count, "meta")
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        output = network(x, 0.5, condition)  # held, so that no storage is freed and its number given out again
-    del output
-    return sum(seen.values())
-
-
-def _labels(shape: UNetConfig, count: int, device: str) -> Condition:
-    return Condition(labels=torch.zeros(count, len(shape.labels), dtype=torch.int64, device=device))
-
-
-def _burst(config: TrainConfig, shape: UNetConfig, device: torch.device, most: int) -> tuple[int, float, float]:
+def _burst(config: TrainConfig, most: int) -> tuple[int, float, float]:
     """Pictures in the measured step, seconds a picture, and seconds of an update."""
-    from sfumato.training.loop import choose_arithmetic
-
-    _, autocast = choose_arithmetic(config)
-    diffusion = Diffusion(config.schedule.build(), config.prediction, config.objective.sigma_data)
-    objective = Objective(config, diffusion, device)
-    network = UNet(shape).to(device).train()
-    learned = [*network.parameters(), *objective.parameters()]
-    optimizer, averages = torch.optim.AdamW(learned, fused=True), Averages(config, network)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (64, config.size, config.size, CHANNELS), dtype=np.uint8)
-    names = {str(k): tuple(map(str, range(n))) for k, n in enumerate(shape.labels)}
-    batches = Batches(Dataset("noise", images, np.zeros((64, len(names)), np.int64), names), 0)
-
-    def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        with autocast:
-            return network(x, t, condition).float()
-
-    def step(seen: int, count: int) -> float:
-        started = time.perf_counter()
-        batch = batches.at(seen, count)
-        objective(predict, batch, Condition(labels=batch.labels).to(device)).mean().backward()
-        _wait(device)
-        return time.perf_counter() - started
-
-    count, spent = 1, step(0, 1)
+    trial = Trial(config)
+    count, spent = 1, trial.learn(1)
     while count < most and spent < BURST:
-        spent = step(count, count)  # what is made and looked up on the way to a new size is not measured
+        spent = trial.learn(count)  # what is made and looked up on the way to a new size is not measured
         if spent < BURST / 4 and count < most:
             count = min(2 * count, most)
             continue
         break
-    spent = step(0, count)
-    started = time.perf_counter()
-    nn.utils.clip_grad_norm_(learned, config.clip, foreach=True)
-    optimizer.step()
-    averages.update(network, count, count)
-    _wait(device)
-    return count, spent / count, time.perf_counter() - started
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def _free(device: torch.device) -> int:
-    """Bytes of memory that are free."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info()[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    spent = trial.learn(count)
+    return count, spent / count, trial.update(count)
 
 
 def _span(seconds: float) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,20 +17,27 @@ from sfumato.devices import find_device
 from sfumato.diffusion.prediction import check_prediction
 from sfumato.diffusion.process import Diffusion
 from sfumato.errors import InputError
-from sfumato.files import check_writable
-from sfumato.models.folder import save_folder
 from sfumato.networks.condition import Condition
 from sfumato.networks.unet import UNet
 from sfumato.training import checkpoint, run_folder
 from sfumato.training.averages import Averages
+from sfumato.training.board import Board, check_board
 from sfumato.training.checkpoint import Position
 from sfumato.training.config import TrainConfig
-from sfumato.training.objective import Objective
+from sfumato.training.entries import check_room
+from sfumato.training.objective import Objective, Predict
 from sfumato.training.pacing import disk_errors, learning_rate, stop_requests
+from sfumato.training.parent import open_parent
+from sfumato.training.pictures import open_pictures, tell_unreadable
 from sfumato.training.preview import preview
 from sfumato.training.progress import Log, Meter, memory_mb
+from sfumato.training.ranks import World, joined
 from sfumato.training.recent import Recent
+from sfumato.training.relief import Advice, place_of_run
+from sfumato.training.steps import Part, parts, split, steps
+from sfumato.training.student import begin
 from sfumato.training.subject import model_spec, open_subject
+from sfumato.training.watch import Watch
 
 __all__ = ["train"]
 
@@ -44,23 +53,24 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         console: where progress goes; default: the terminal.
 
     Returns:
-        The finished model's folder, `config.out / "model"`.
+        The finished model's folder, `config.out / "model"`; an adapter's file, `config.out / "adapter.safetensors"`.
 
     Raises:
         InputError: before the first step, for data, a folder or a setting that cannot work.
         DivergedError: when loss or gradient stop being finite; the last good checkpoint stays.
-        SfumatoError: when a checkpoint cannot be written; the one before stays.
+        SfumatoError: when a checkpoint cannot be written; the one before stays. When memory runs out, with what helps.
         KeyboardInterrupt: after Ctrl-C, once the state is saved.
     """
     console = console or Console(stderr=True)
-    device, autocast = choose_arithmetic(config)
-    with run_folder.locked(config.out), torch.random.fork_rng():
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        return _train(config, console, device, autocast)
+    with joined(config) as world, run_folder.locked(config.out) if world.leads else nullcontext():
+        device, autocast = choose_arithmetic(config)
+        with torch.random.fork_rng():
+            if config.threads:
+                torch.set_num_threads(config.threads)
+            return _train(config, console if world.leads else Console(quiet=True), device, autocast, world)
 
 
-def _train(config: TrainConfig, console: Console, device: torch.device, autocast: torch.autocast) -> Path:
+def _train(config: TrainConfig, console: Console, device: torch.device, autocast: torch.autocast, world: World) -> Path:
     out = config.out
 
     def say(text: str) -> None:
@@ -73,34 +83,53 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
             "sampling starts from. Use more steps, another schedule, or --schedule.zero-terminal-snr."
         )
     objective = Objective(config, diffusion, device)
-    data = run_folder.open_run(config, say)
-    subject = open_subject(config, data, device, say)
+    check_board(config)
+    with world.leader_first():
+        if world.leads:
+            run_folder.check_folder(config, say)
+        prepared = config if world.leads else replace(config, resume=True)
+        data = open_pictures(prepared, say)
+        subject = open_subject(config, data, device, say, open_parent(prepared))
     batches = subject.batches
     spec = model_spec(config, subject)
 
     torch.manual_seed(seeds.torch_seed(config.seed, 0, seeds.Stream.WEIGHTS))
-    network = UNet(subject.network).to(device).train()
-    averages = Averages(config, network)
-    learned = [*network.parameters(), *objective.parameters()]
+    student = begin(config, subject, device, say)
+    network, learning = student.network, student.learning
+    network.recomputes = config.gradient_checkpointing
+    called = in_training(config, network, world, say)
+
+    def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        with autocast:
+            return called(x, t, condition).float()
+
+    losses_of = world.share(network, objective, predict)
+    averages = Averages(config, learning)
+    learned = [*learning.parameters(), *objective.parameters()]
     optimizer = torch.optim.AdamW(
         learned, lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay, fused=True
     )
-    states = {"weights": network.state_dict(), **averages.states, "objective": objective.state_dict()}
+    states = {"weights": learning.state_dict(), **averages.states, "objective": objective.state_dict()}
     size = 4 * sum(p.numel() for p in learned)
-    check_writable(out, need_bytes=(config.keep + 2) * (3 + len(averages)) * size)
+    if world.leads:
+        check_room(out / "checkpoints", (3 + len(averages)) * size, config.keep)
 
     position = Position()
     if config.resume:
-        position = checkpoint.restore(out / "checkpoints", states, optimizer, say)
+        with world.leader_first():
+            position = checkpoint.restore(out / "checkpoints", states, optimizer, say, world)
     arithmetic = "bf16" if autocast._enabled else "fp32"
     machine = f"{device.type}, {arithmetic}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    machine += world.described + (", compiled" if config.compile else "")
     run_folder.check_same(position, subject.fingerprint, machine, say)
     if position.seen > config.pictures:
         raise InputError(
             f"the run in {out} has seen {position.seen:,} pictures, more than the {config.pictures:,} asked for"
         )
-    run_folder.record(config)
-    log = Log(out / "log.jsonl", position.log_bytes)
+    if world.leads:
+        run_folder.record(config)
+    board = Board(config, position.seen) if config.tensorboard and world.leads else None
+    log = Log(out / "log.jsonl" if world.leads else None, position.log_bytes, board)
     if log.missing:
         say(f"Note: {log.missing} bytes of {out / 'log.jsonl'} are gone; it goes on from here.")
     meter = Meter(config.pictures, position.seen, console)
@@ -108,68 +137,93 @@ def _train(config: TrainConfig, console: Console, device: torch.device, autocast
     seen, recent = position.seen, Recent(out, position.window)
 
     def save() -> None:
-        """A checkpoint, and the model as it is now, from the averaged weights."""
+        """A checkpoint."""
         seconds = time.monotonic() - started
         window = recent.look(batches)  # never save what was not looked at
-        now = Position(seen, log.settle(), window, subject.fingerprint, machine, round(seconds, 1))
-        checkpoint.save(out / "checkpoints", now, states, optimizer, config.keep)
-        facts = {**spec.training, "pictures": seen, "seconds": round(seconds)}
-        described = replace(spec, training=facts)
-        save_folder(out / "model", described, averages.main.values, "average", parts=subject.parts)
+        now = Position(seen, log.settle(), window, subject.fingerprint, machine, round(seconds, 1), watch.told)
+        checkpoint.save(out / "checkpoints", now, states, optimizer, config.keep, world)
 
-    def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        with autocast:
-            return network(x, t, condition).float()
+    def save_model() -> None:
+        """The model as it is now, from the averaged weights."""
+        facts = {**spec.training, "pictures": seen, "seconds": round(time.monotonic() - started)}
+        described, values = replace(spec, training=facts), world.whole(averages.main.values)
+        if world.leads:
+            student.save(out, described, values)
 
     def every(interval: int, last: int) -> bool:
         """Whether a multiple of `interval` lies in (last, seen]."""
         return interval > 0 and seen // interval > last // interval
 
-    with log, meter, stop_requests() as stop:
-        while seen < config.pictures:
-            before = seen
-            count = min(config.batch, config.pictures - seen)
+    watch = Watch(config, subject, objective, network, predict, say, position.told)
+    watch.start()
+    advice = Advice(config, place_of_run(spec, learning, device, autocast), world.size)
+    advice.warn(say)
+    whole, here = (seen, config.pictures, config.batch), (config.accumulate, world.rank, world.size)
+    ahead = batches.ahead(parts(*whole, *here), config.workers)
+    with log, meter, stop_requests(patient=world.size > 1) as stop, closing(ahead), advice.errors():
+        for step in steps(*whole):
+            before, count = step
             lr = learning_rate(config, seen)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             loss = torch.zeros((), device=device)
-            for part in _split(count, config.accumulate):
-                batch = batches.at(seen, part)
+            mine = split(step, *here)
+            for i, part in enumerate(mine, 1):
+                batch = next(ahead)
                 if config.network.dropout:
-                    torch.manual_seed(seeds.torch_seed(config.seed, seen, seeds.Stream.LAYERS))
-                losses = objective(predict, batch, subject.told(batch).to(device))
-                partial = losses.sum() / count
-                partial.backward()
+                    torch.manual_seed(seeds.torch_seed(config.seed, part.first, seeds.Stream.LAYERS))
+                with world.apart(losses_of, more=i < len(mine)):
+                    losses = losses_of(batch, subject.told(batch).to(device), part.count)
+                    partial = losses.sum() / count
+                    (world.size * partial).backward()  # of which the mean over the ranks is taken
                 loss += partial.detach()
-                seen += part
-            norm = nn.utils.clip_grad_norm_(learned, config.clip, foreach=True)
+            seen += count
+            norm = world.full(nn.utils.clip_grad_norm_(learned, config.clip, foreach=True))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            objective.settle()
-            averages.update(network, count, seen)
-            recent.add(before, count, loss, norm)
+            by_time = watch.by_time(objective.settle(world.rows))
+            averages.update(learning, count, seen)
+            recent.add(before, count, world.sum(loss), norm, by_time=world.sum(by_time))
 
-            finished = seen == config.pictures
+            finished, stopped = seen == config.pictures, world.any(stop.is_set())
             with disk_errors(config, seen):
+                if every(config.sample_every, before) or (finished and config.sample_every):
+                    recent.look(batches)
+                    values = world.whole(averages.main.values)
+                    if world.leads:
+                        samples = preview(spec, student, values, out / "samples" / f"{seen:012d}.png")
+                        watch.samples(seen, samples.array)
+                        log.sheet(seen, samples.grid())
                 if every(config.log_every, before) or finished:
                     window = recent.take(batches)
                     meter.report(seen, window.mean)
                     facts = {"loss": window.mean, "grad_norm": window.largest, "lr": lr}
-                    log.write(pictures=seen, **facts, rate=meter.rate, memory_mb=memory_mb())
-                if every(config.sample_every, before) or (finished and config.sample_every):
-                    recent.look(batches)
-                    preview(spec, subject, network, averages.main, out / "samples" / f"{seen:012d}.png")
+                    told = {**batches.unreadable(world.together), **watch.line(seen, window)}
+                    log.write(pictures=seen, **facts, rate=meter.rate, memory_mb=memory_mb(), **told)
                 if every(config.averages.every, before) or finished:
-                    averages.snapshot(out, seen)
-                if every(config.checkpoint_every, before) or finished or stop.is_set():
+                    averages.snapshot(out, seen, world)
+                if every(config.checkpoint_every, before) or finished or stopped:
                     save()
-            if stop.is_set() and not finished:
+                    save_model()
+            if stopped and not finished:
+                world.wait()  # none ends while another one still saves
                 say(f"Stopped and saved at {seen:,} pictures. Go on with: sfumato train --out {out} --resume")
                 raise KeyboardInterrupt
         if position.seen == config.pictures:  # nothing was left to do, but the model may have gone unwritten
             with disk_errors(config, seen):
-                save()
-    return out / "model"
+                save_model()
+    tell_unreadable(subject.data, say)
+    return out / student.result
+
+
+def in_training(config: TrainConfig, network: UNet, world: World, say: Callable[[str], None]) -> Predict:
+    """What is called in the place of a network."""
+    if not config.compile:
+        return network
+    from sfumato.training.compiled import Compiled  # torch's compiler takes seconds to import
+
+    whole = split(Part(0, config.batch), config.accumulate, world.rank, world.size)
+    return Compiled(network, {part.count for part in whole}, say)
 
 
 def choose_arithmetic(config: TrainConfig) -> tuple[torch.device, torch.autocast]:
@@ -181,9 +235,3 @@ def choose_arithmetic(config: TrainConfig) -> tuple[torch.device, torch.autocast
         config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
     )
     return device, torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
-
-
-def _split(count: int, parts: int) -> list[int]:
-    """`count` pictures in at most `parts` micro-batches of nearly equal size."""
-    small, more = divmod(count, parts)
-    return [size for i in range(parts) if (size := small + (i < more))]

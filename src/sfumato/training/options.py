@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from sfumato.errors import InputError
+from sfumato.sizes import parse_size, written
 
 __all__ = ["LearningOptions", "RunOptions"]
 
@@ -87,10 +88,14 @@ class RunOptions(LearningOptions):
 
     out: Path
     """folder of the run; the finished result is OUT/model"""
-    size: int = 64
-    """side of the square training pictures"""
+    size: int | str = 64
+    """of the training pictures: WIDTHxHEIGHT such as 48x32, or the side of a square"""
+    framing: Literal["crop", "pad", "stretch", "random"] = "crop"
+    """of pictures in files: crop keeps the centre, pad adds white, stretch distorts, random keeps a random rectangle"""
+    max_bad: float = 0.1
+    """of pictures in files: greatest share that may be unreadable; they are left out and named"""
     workers: int = 0
-    """decoding threads when a folder is read, 0 for none; the result is the same for any number"""
+    """threads that decode pictures and prepare batches, 0 for none; the result is the same for any number"""
     resume: bool = False
     """go on with the run in OUT from its last checkpoint"""
     checkpoint_every: int = 25_000
@@ -99,8 +104,18 @@ class RunOptions(LearningOptions):
     """pictures between sheets to look at; 0: none"""
     keep: int = 2
     """checkpoints kept"""
+    tensorboard: bool = False
+    """also write OUT/tensorboard; needs the extra `tensorboard`"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least_one("size", "checkpoint_every", "keep")
+        self._at_least_one("checkpoint_every", "keep")
         self._not_negative("workers", "sample_every")
+        height, width = parse_size(str(self.size))
+        # one way to write it, so that a run that goes on with 32x32 is the one that began with 32
+        object.__setattr__(self, "size", height if height == width else written((height, width)))
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """(height, width) of the training pictures."""
+        return parse_size(str(self.size))

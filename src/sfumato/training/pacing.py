@@ -33,8 +33,12 @@ def disk_errors(config: RunOptions, seen: int) -> Iterator[None]:
 
 
 @contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets; a second one is not held back. Only the main thread can catch signals."""
+def stop_requests(patient: bool = False) -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets. Only the main thread can catch signals.
+
+    A second one is not held back, unless it is `patient`: of several processes each may be told twice, by who tells
+    all of them and by torchrun.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -43,8 +47,9 @@ def stop_requests() -> Iterator[threading.Event]:
 
     def request(number: int, frame: object) -> None:
         stop.set()
-        for known, handler in old.items():
-            signal.signal(known, handler)
+        if not patient:
+            for known, handler in old.items():
+                signal.signal(known, handler)
 
     for number in old:
         signal.signal(number, request)

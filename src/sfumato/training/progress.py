@@ -8,27 +8,43 @@ import resource
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sfumato.training.board import Board
 
 __all__ = ["Log", "Meter", "memory_mb"]
 
 
 class Log:
-    """log.jsonl: one line each, flushed at once; cut back to a known length when a run is resumed."""
+    """log.jsonl: one line each, flushed at once; cut back to a known length when a run is resumed.
 
-    def __init__(self, path: Path, length: int) -> None:
-        self._file = open(path, "ab")  # noqa: SIM115 (closed on leaving)
+    What it is given goes to `board` too, if there is one.
+    """
+
+    def __init__(self, path: Path | None, length: int, board: Board | None = None) -> None:
+        """`path` is None on a rank that does not lead: its lines are the same, and nobody finds them."""
+        self._file = open(path, "ab") if path else TemporaryFile()  # noqa: SIM115 (closed on leaving)
         self.missing = max(0, length - self._file.tell())  # bytes that a checkpoint knew of and that are gone
         self._file.truncate(length - self.missing)
         self._file.seek(0, os.SEEK_END)
+        self._board = board
 
     def write(self, **facts: object) -> None:
         self._file.write(json.dumps(facts).encode() + b"\n")
         self._file.flush()
+        if self._board:
+            self._board.line(facts)
+
+    def sheet(self, seen: int, picture: np.ndarray) -> None:
+        """A sheet of samples, uint8 (H, W, C), which lies in a file of its own."""
+        if self._board:
+            self._board.picture("samples", picture, seen)
 
     def settle(self) -> int:
         """Make what was written durable; return the length, for a checkpoint to remember."""
@@ -41,7 +57,13 @@ class Log:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._board:
+            self._board.close()
+        try:
+            self._file.close()
+        except OSError:  # what could not be written still cannot
+            if error is None:
+                raise
 
 
 class Meter:

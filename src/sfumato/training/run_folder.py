@@ -1,6 +1,6 @@
 """A run's folder, of any kind of training that can be resumed: beginning a run there, or going on with one.
 
-It holds config.json, data.safetensors where pictures had to be read, log.jsonl, checkpoints/, samples/ and model/.
+It holds config.json, data.safetensors where pictures are packed, log.jsonl, checkpoints/, samples/ and model/.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sfumato.data.dataset import Dataset
-from sfumato.data.framing import Framing
-from sfumato.data.pack import pack_source, read_pack
-from sfumato.data.sources import open_data, open_source
 from sfumato.errors import InputError
-from sfumato.files import check_writable, write_text
+from sfumato.files import check_writable, remove_leftovers, write_text
 from sfumato.training.checkpoint import Position
 from sfumato.training.config import stored_config
 from sfumato.training.options import RunOptions
 from sfumato.typed import build
 
-__all__ = ["check_same", "locked", "open_run", "record", "to_plain"]
+__all__ = ["check_folder", "check_same", "locked", "record", "to_plain"]
 
 # what may differ when a run goes on: where, how fast and how talkative …
 FREE = {
     *("out", "workers", "resume", "device", "threads", "log_every", "checkpoint_every", "sample_every", "keep"),
-    *("autoencoder", "text_encoder"),  # whose weights the fingerprint of the data knows
+    "tensorboard",
+    *("accumulate", "parallel"),  # how many hands, and how they share the work
+    *("gradient_checkpointing", "compile"),  # what is computed when, and by which code
+    "max_bad",  # which stops a run, or does not
+    *("start", "autoencoder", "text_encoder"),  # whose weights the fingerprint of the data knows
 }
 # … and what changes what is learned, but is a decision that one makes on the way
 DECIDED = {"pictures", "lr", "clip"}
@@ -44,11 +44,13 @@ def locked(out: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(f"another process is training in {out}. Wait for it, or choose another folder.") from error
+        for folder in (out, out / "checkpoints", out / "samples", out / "snapshots"):
+            remove_leftovers(folder)
         yield
 
 
-def open_run(config: RunOptions, say: Callable[[str], None]) -> Dataset:
-    """The data of a new run or of one that goes on. Raises `InputError` when the folder holds another run, or none."""
+def check_folder(config: RunOptions, say: Callable[[str], None]) -> None:
+    """Before a run begins or goes on. Raises `InputError` when the folder holds another run, or none to go on with."""
     if config.resume:
         before = build(type(config), stored_config(config.out), str(config.out / "config.json"))  # new options: default
         stored, present = to_plain(before), to_plain(config)
@@ -67,18 +69,6 @@ def open_run(config: RunOptions, say: Callable[[str], None]) -> Dataset:
             f"{config.out} already holds a run. Go on with it: sfumato {config.verb} --out {config.out} --resume. "
             "Or choose another folder."
         )
-    packed = config.out / "data.safetensors"
-    if packed.exists() and config.resume:
-        data = read_pack(packed)
-    elif (source := open_source(config.data)) is not None:
-        report = pack_source(source, packed, Framing.of(config.size), workers=config.workers)
-        if report.bad or report.unlisted:
-            say(report.text())
-        data = read_pack(packed)
-    else:
-        data = open_data(config.data, size=config.size)
-    say(f"{data.name}: {len(data):,} pictures of {data.images.shape[2]}x{data.images.shape[1]}")
-    return data
 
 
 def record(config: RunOptions) -> None:

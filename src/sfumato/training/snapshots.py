@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from sfumato.errors import InputError
 from sfumato.models.folder import read_description, save_folder
 from sfumato.models.parts import TEXT, Parts, read_autoencoder
 from sfumato.models.spec import ModelSpec
+from sfumato.training import sharded
 from sfumato.training.averages import FURTHER, SNAPSHOTS, of_halflife
 from sfumato.training.averages_config import check_length
-from sfumato.training.config import stored_config
+from sfumato.training.entries import DamagedError, entries
 from sfumato.training.power import Profile, combination, distance, exponent
 
 __all__ = ["average_of_halflife", "average_of_length", "save_average"]
@@ -39,7 +40,7 @@ def average_of_length(run: Path, length: float, at: int | None = None) -> tuple[
         InputError: when the run keeps no such averages, has no snapshot up to there, or one that is damaged.
     """
     check_length(length)
-    paths = {int(path.stem): path for path in sorted((run / SNAPSHOTS).glob("[0-9]*.safetensors"))}
+    paths = _numbered(run / SNAPSHOTS)
     if not paths:
         raise InputError(
             f"{run} has no snapshots to make an average of. A run keeps them when it is started with "
@@ -51,27 +52,34 @@ def average_of_length(run: Path, length: float, at: int | None = None) -> tuple[
     names: list[tuple[Path, str]] = []
     profiles: list[Profile] = []
     for seen, path in paths.items():
-        for kept in _lengths(path):
+        for kept in _kinds(path):
+            try:
+                profiles.append(Profile(exponent(float(kept)), seen))
+            except ValueError as error:
+                raise InputError(f"{path} is no snapshot of averages: it holds {kept!r}. Remove it") from error
             names.append((path, kept))
-            profiles.append(Profile(exponent(float(kept)), seen))
     wanted = Profile(exponent(length), end)
     weights = combination(profiles, wanted)
     return end, _sum(names, weights.tolist()), distance(profiles, weights, wanted)
 
 
 def average_of_halflife(run: Path, halflife: int) -> tuple[int, dict[str, Tensor]]:
-    """The pictures seen, and a further average of the run, from its newest checkpoint that can be read.
+    """The pictures seen, and a further average of the run, from its newest checkpoint.
 
-    Raises `InputError` when the run keeps none of this half-life, or has no checkpoint.
+    Raises `InputError` when the run keeps none of this half-life, has no checkpoint, or one that is damaged.
     """
-    begin = f"{FURTHER}{of_halflife(halflife)}/"
-    for path in sorted((run / "checkpoints").glob("[0-9]*.safetensors"), reverse=True):
-        found = _read(path, begin)
-        if found:
-            return int(path.stem), found
-    stored = stored_config(run).get("averages", {}).get("halflives", [])
-    known = ", ".join(map(str, stored)) or "no other"
-    raise InputError(f"{run} has no checkpoint with an average of half-life {halflife}; it keeps {known}")
+    paths = entries(run / "checkpoints")
+    if not paths:
+        raise InputError(f"{run} has no checkpoint to take an average from")
+    found = _read(paths[-1], f"{FURTHER}{of_halflife(halflife)}/")
+    if not found:
+        begin = FURTHER + of_halflife(0).removesuffix("0")
+        known = sorted(int(kind.removeprefix(begin)) for kind in _kinds(paths[-1]) if kind.startswith(begin))
+        raise InputError(
+            f"{run} has no average of half-life {halflife}; it keeps {', '.join(map(str, known)) or 'no other'}. A run "
+            "keeps those that it is started with: --averages.halflives"
+        )
+    return int(paths[-1].stem), found
 
 
 def save_average(run: Path, out: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> ModelSpec:
@@ -90,20 +98,29 @@ def save_average(run: Path, out: Path, tensors: Mapping[str, Tensor], facts: Map
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
-        with safe_open(path, "pt") as file:
+        with nullcontext() if path.is_dir() else safe_open(path, "pt") as file:
             yield file
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, DamagedError) as error:
         raise InputError(f"{path} cannot be read: {error}. Remove it, and the others are used.") from error
 
 
-def _lengths(path: Path) -> list[str]:
+def _numbered(folder: Path) -> dict[int, Path]:
+    """Files of a run that are named by the pictures seen, rising."""
+    return {int(path.stem): path for path in sorted(folder.glob("[0-9]*.safetensors")) if path.stem.isdecimal()}
+
+
+def _kinds(path: Path) -> list[str]:
+    """What stands before the names of its tensors."""
     with _opened(path) as file:
-        return sorted({name.partition("/")[0] for name in file.keys()})  # noqa: SIM118 (a file, not a dict)
+        names = sharded.shapes(path) if path.is_dir() else file.keys()
+    return sorted({name.partition("/")[0] for name in names})
 
 
 def _read(path: Path, begin: str) -> dict[str, Tensor]:
     """The tensors whose names begin so, without that."""
     with _opened(path) as file:
+        if path.is_dir():
+            return sharded.tensors(path, begin)
         names = [name for name in file.keys() if name.startswith(begin)]  # noqa: SIM118 (a file, not a dict)
         return {name.removeprefix(begin): file.get_tensor(name) for name in names}
 
@@ -112,7 +129,8 @@ def _sum(names: Sequence[tuple[Path, str]], weights: Sequence[float]) -> dict[st
     """Σ weight·average, summed in float64, one average in memory at a time."""
     total: dict[str, Tensor] = {}
     for (path, kept), weight in zip(names, weights, strict=True):
-        for name, value in _read(path, f"{kept}/").items():
-            term = weight * value.double()
-            total[name] = total[name] + term if name in total else term
+        terms = {name: weight * value.double() for name, value in _read(path, f"{kept}/").items()}
+        if total and {n: t.shape for n, t in total.items()} != {n: t.shape for n, t in terms.items()}:
+            raise InputError(f"{path} is a snapshot of another network. Remove it")
+        total = {name: total[name] + term for name, term in terms.items()} if total else terms
     return {name: value.to(torch.float32) for name, value in total.items()}

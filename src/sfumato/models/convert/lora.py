@@ -1,7 +1,7 @@
 """LoRA: small updates of trained weights, W + (alpha/rank)·up·down (Hu et al. 2022, section 4.1), merged into ours.
 
 Of a convolution, `down` has its kernel and `up` is 1x1 (LoCon). The files of kohya's trainer, of PEFT and of diffusers
-before it differ in their names only.
+before it differ in their names only; ours (`to_lora`) are named as kohya's.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +24,23 @@ from sfumato.models.convert.parts import unet_rules
 from sfumato.models.convert.rules import Rule, same_shape, to_ours, to_theirs
 from sfumato.models.convert.unet_diffusers import NAMES as DIFFUSERS
 from sfumato.models.convert.unet_openai import NAMES as COMPVIS
+from sfumato.models.shipped import ADAPTER
 from sfumato.networks.config import UNetConfig
+from sfumato.typed import build
 
-__all__ = ["Factors", "Lora", "merged_text", "merged_unet", "parse_lora", "read_lora"]
+__all__ = [
+    "HEADER",
+    "Base",
+    "Factors",
+    "Lora",
+    "lora_file",
+    "merged_text",
+    "merged_unet",
+    "parse_lora",
+    "read_lora",
+]
+
+HEADER = "sfumato_lora"  # where a file of ours says what it was learned on
 
 DOWN = ("lora_down", "lora_A", "lora.down", "lora_linear_layer.down")
 UP = ("lora_up", "lora_B", "lora.up", "lora_linear_layer.up")
@@ -33,7 +48,7 @@ FACTOR = re.compile(rf"(.+)\.({'|'.join(map(re.escape, DOWN + UP))})(?:\.default
 PROCESSOR = re.compile(r"(.+)\.processor\.(to_[qkv]|to_out)_lora\.(down|up)\.weight")
 ALPHA = re.compile(r"(.+)\.alpha")
 PREFIX = re.compile(r"(?:base_model\.model\.)?(?:(lora_te1?_|text_encoder\.)|(?:lora_unet_|unet\.)?)(.+)")
-ADAPTER = "lora_adapter_metadata"  # where diffusers keeps what PEFT keeps in adapter_config.json
+METADATA = "lora_adapter_metadata"  # where diffusers keeps what PEFT keeps in adapter_config.json
 
 
 class Factors(NamedTuple):
@@ -45,27 +60,45 @@ class Factors(NamedTuple):
     alpha: float | None  # none: the rank
 
 
+@dataclass(frozen=True)
+class Base:
+    """The model that updates were learned on: its name, and the checksum of its weights."""
+
+    name: str
+    sha256: str
+
+
 class Lora(NamedTuple):
     """Updates by flattened name of the layer: what the file names without its prefix, with _ for every dot."""
 
     unet: Mapping[str, Factors]
     text: Mapping[str, Factors]
+    base: Base | None = None  # none: the file does not say
+
+
+def lora_file(path: Path) -> Path:
+    """The file that is meant: itself, or in the folder of a run that learned one. `InputError` when it has none yet."""
+    if path.is_dir() and not (path / ADAPTER).is_file():
+        raise InputError(f"{path} holds no {ADAPTER}: it is no run with an adapter, or has not saved one yet")
+    return path / ADAPTER if path.is_dir() else path
 
 
 def read_lora(path: Path) -> Lora:
-    """A LoRA file in safetensors, by kohya's trainer, PEFT, or diffusers.
+    """A LoRA file in safetensors, by us, kohya's trainer, PEFT, or diffusers; or the folder of a run that made one.
 
     Raises:
         InputError: naming the file, and what in it is no update of this kind.
     """
+    path = lora_file(path)
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: LoRA is read from .safetensors files only")
     tensors = read_checkpoint(path)
     with safe_open(path, "pt") as file:
         header = file.metadata() or {}
     try:
-        adapter = json.loads(header.get(ADAPTER, "{}"))
-        return parse_lora(tensors, adapter if isinstance(adapter, dict) else {})
+        adapter = json.loads(header.get(METADATA, "{}"))
+        lora = parse_lora(tensors, adapter if isinstance(adapter, dict) else {})
+        return lora._replace(base=_base(header[HEADER])) if HEADER in header else lora
     except (InputError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -99,12 +132,13 @@ def parse_lora(tensors: Mapping[str, Tensor], adapter: Mapping[str, object] | No
 def merged_unet(config: UNetConfig, tensors: Mapping[str, Tensor], lora: Lora, scale: float = 1.0) -> dict[str, Tensor]:
     """Our U-Net's tensors with the updates added, `scale` times each; at 0 the same tensors.
 
-    Layers are named as in diffusers or as in CompVis' code.
+    Layers are named as ours, as in diffusers, or as in CompVis' code.
 
     Raises:
         InputError: naming the first layer that this network does not have, or whose shape is another.
     """
-    rules = [rule for names in (DIFFUSERS, COMPVIS) for rule in unet_rules(config, names)]
+    own = [Rule(name, (name,)) for name in tensors]
+    rules = own + [rule for names in (DIFFUSERS, COMPVIS) for rule in unet_rules(config, names)]
     return _merged(tensors, lora.unet, rules, scale, "this U-Net")
 
 
@@ -116,6 +150,11 @@ def merged_text(tensors: Mapping[str, Tensor], lora: Lora, scale: float = 1.0) -
     both = [(name.removeprefix("text_model."), f"text_model.{name.removeprefix('text_model.')}") for name in tensors]
     rules = [Rule(ours, (theirs,)) for ours, names in zip(tensors, both, strict=True) for theirs in names]
     return _merged(tensors, lora.text, rules, scale, "this text encoder")
+
+
+def _base(header: str) -> Base:
+    facts = json.loads(header)
+    return build(Base, facts.get("base") if isinstance(facts, dict) else None, f"{HEADER} in its header: base")
 
 
 def _part(name: str) -> tuple[str, str]:
