@@ -17,7 +17,7 @@ __all__ = ["Found", "Row", "find_batch", "largest"]
 
 SHARE = 0.8  # of the free memory that is taken at most
 MOST = 2**16  # pictures at once
-SECONDS = 20.0  # that a measured step may take on a CPU
+SECONDS = 5.0  # that a measured step may take on a CPU
 WAYS = ((1, False), (2, False), (1, True), (2, True))  # micro-batches, gradient checkpointing
 
 
