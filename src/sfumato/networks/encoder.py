@@ -119,9 +119,11 @@ def check_pictures(config: UNetConfig, x: Tensor) -> None:
 
 def embed_time(config: UNetConfig, layers: nn.Module, x: Tensor, t: Tensor | float) -> Tensor:
     """(N, 4·channels) for the times t, (N,) or one for all, of pictures x (N, …)."""
-    t = torch.as_tensor(t).double() if not isinstance(t, Tensor) else t
     position = TIME_SCALE * t if config.time_steps is None else config.time_steps * t - 1
-    position = position.float().to(x.device).expand(len(x))
+    if isinstance(position, Tensor):
+        position = position.float().to(x.device).expand(len(x))
+    else:  # made where it is needed: to copy a number there would be to wait for a GPU, at every step of sampling
+        position = torch.full((len(x),), position, dtype=torch.float32, device=x.device)
     return layers(sinusoidal(position, config.channels, config.time_encoding).to(x.dtype))
 
 
