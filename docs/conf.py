@@ -8,8 +8,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 myst_enable_extensions = ["dollarmath"]
 html_theme = "furo"
 html_title = f"Sfumato {__version__}"
-# a page whose numbers have not been measured yet: make bench
-exclude_patterns = ["_build", "performance.md"]
+exclude_patterns = ["_build"]
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": False}

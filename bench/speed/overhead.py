@@ -92,7 +92,8 @@ def rows(threads: int, quick: bool) -> Iterator[dict]:
             table = solvers.get(name, sf.NoiseSchedule.linear(), steps=steps)
             sides: dict[str, Callable[[], object]] = {OURS: ours(table, shape), "arithmetic": arithmetic(table, shape)}
             if name in DIFFUSERS:
-                sides["diffusers"], calls = theirs(DIFFUSERS[name][0], DIFFUSERS[name][1], steps, shape)
+                counted = table.calls if "Singlestep" in DIFFUSERS[name][0] else steps  # those count calls
+                sides["diffusers"], calls = theirs(DIFFUSERS[name][0], DIFFUSERS[name][1], counted, shape)
                 assert calls == table.calls, (name, calls, table.calls)
             shown = "x".join(map(str, shape))
             facts = {"solver": name, "shape": shown}
