@@ -33,7 +33,9 @@ QUICK = {OURS, "import torch"}
 
 
 def process(*arguments: str) -> str:
-    told = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    # as an installed package: its modules are compiled once, by pip or by whoever imports them first
+    compiles = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    told = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, env=compiles)
     assert told.returncode == 0, told.stderr
     return told.stdout
 

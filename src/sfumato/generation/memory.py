@@ -19,6 +19,7 @@ from sfumato.models.spec import ModelSpec
 from sfumato.models.tensors import StoredTensors
 from sfumato.networks.autoencoder import Autoencoder
 from sfumato.networks.autoencoder_config import AutoencoderConfig
+from sfumato.networks.blank import blank
 from sfumato.networks.condition import Condition
 from sfumato.networks.config import UNetConfig
 from sfumato.networks.kernels.kept import MOST_KEPT_BYTES
@@ -174,7 +175,7 @@ def _ways(spec: ModelSpec, way: Way) -> Iterator[tuple[str, Way]]:
 
 @cache
 def _numbers(kind: type[nn.Module], config: UNetConfig | AutoencoderConfig) -> int:
-    with torch.device("meta"):
+    with blank():
         return sum(p.numel() for p in kind(config).parameters())
 
 
@@ -187,7 +188,7 @@ def _network_call(
     dtype: torch.dtype,
     most_scores: int | None,
 ) -> Callable[[], None]:
-    with torch.device("meta"):
+    with blank():
         network = bounded(lambda: UNet(config).to(dtype).eval(), most_scores)
 
     def call() -> None:
@@ -206,7 +207,7 @@ def _decoder_call(
     dtype: torch.dtype,
     most_scores: int | None,
 ) -> Callable[[], None]:
-    with torch.device("meta"):
+    with blank():
         network = bounded(lambda: Autoencoder(config).to(dtype).eval(), most_scores)
 
     def call() -> None:

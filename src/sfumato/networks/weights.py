@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import InputError
+from sfumato.networks.blank import blank
 
 __all__ = ["with_tensors"]
 
@@ -37,7 +38,7 @@ def with_tensors(
         InputError: when tensors are missing, too many, of another shape, hold NaN or infinity, or numbers too large
             for `dtype`.
     """
-    with torch.device("meta"):
+    with blank():
         network = kind(config)
     expected = network.state_dict()
     missing, surplus = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sfumato.memory import free_bytes, in_words
+from sfumato.networks.blank import blank
 from sfumato.networks.condition import Condition
 from sfumato.networks.config import UNetConfig
 from sfumato.networks.unet import UNet
@@ -102,7 +103,7 @@ def estimate(config: TrainConfig) -> Estimate:
 
 def _flops(shape: UNetConfig, size: tuple[int, int]) -> tuple[int, int]:
     """Of one picture, forward and with backward: counted by torch on tensors that have a shape and no numbers."""
-    with torch.device("meta"):
+    with blank():
         network, x = UNet(shape), torch.zeros(1, shape.in_channels, *size)
         condition = Condition(labels=torch.zeros(1, len(shape.labels), dtype=torch.int64))
     with FlopCounterMode(display=False) as counter:

@@ -8,13 +8,12 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sfumato.errors import InputError
 from sfumato.models.folder import read_description
 from sfumato.models.parts import TEXT
 from sfumato.models.shipped import find_folder
 from sfumato.models.spec import ModelSpec
+from sfumato.networks.blank import blank
 from sfumato.networks.config import UNetConfig
 from sfumato.networks.unet import UNet
 from sfumato.sizes import written
@@ -117,7 +116,7 @@ def _compare(asked: Mapping[str, Any], decided: Mapping[str, Any], name: str, wh
 
 def _first_difference(wanted: UNetConfig, own: UNetConfig) -> str:
     """In brackets, the first tensor that has another shape in a network of the one kind than in one of the other."""
-    with torch.device("meta"):
+    with blank():
         shapes = [{k: tuple(v.shape) for k, v in UNet(kind).state_dict().items()} for kind in (wanted, own)]
     for name in {**shapes[1], **shapes[0]}:
         now, has = (shape.get(name) for shape in shapes)

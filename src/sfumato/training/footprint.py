@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from sfumato.networks.blank import blank
 from sfumato.networks.condition import Condition
 from sfumato.networks.config import UNetConfig
 from sfumato.networks.live import convolution_scratch, live_bytes_of_step
@@ -94,7 +95,7 @@ def at_once(config: TrainConfig, ranks: int = 1) -> int:
 @cache
 def numbers(network: UNetConfig) -> int:
     """How many a network of this shape has to learn."""
-    with torch.device("meta"):
+    with blank():
         return sum(p.numel() for p in UNet(network).parameters())
 
 
@@ -103,7 +104,7 @@ def _walked(place: Place, recomputes: bool, accumulates: bool, count: int) -> np
     """Bytes of what forward and backward make, by operations: gradients, too, unless micro-batches have left some."""
     device, shape = torch.device(place.device), place.network
     dtype = torch.bfloat16 if place.half else torch.float32
-    with torch.device("meta"):
+    with blank():
         network = UNet(shape).train()
     weights = {name: (value.shape, value.stride()) for name, value in network.state_dict().items()}
     network.recomputes = recomputes

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfumato.networks.blank import blank
+
 __all__ = ["InceptionV3"]
 
 WIDTH, CLASSES = 2048, 1008
@@ -145,7 +147,7 @@ class InceptionV3(nn.Module):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> InceptionV3:
         """With these weights, in evaluation mode, without gradients. `RuntimeError` where names or shapes differ."""
-        with torch.device("meta"):
+        with blank():
             network = cls()
         network.load_state_dict(tensors, assign=True)
         return network.eval().requires_grad_(False)

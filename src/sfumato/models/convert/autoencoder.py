@@ -13,6 +13,7 @@ from sfumato.models.convert.diffusers_attention import attention, new_names
 from sfumato.models.convert.rules import Rule, layer, layers, read, write
 from sfumato.networks.autoencoder import Autoencoder
 from sfumato.networks.autoencoder_config import AutoencoderConfig, Part
+from sfumato.networks.blank import blank
 
 __all__ = ["SCALE", "autoencoder_from_compvis", "autoencoder_from_diffusers", "autoencoder_to_diffusers"]
 
@@ -151,5 +152,5 @@ def _way(config: AutoencoderConfig, names: _Names, half: str, way: Way, parts: l
 
 
 def _shapes(config: AutoencoderConfig) -> dict[str, torch.Size]:
-    with torch.device("meta"):
+    with blank():
         return {name: value.shape for name, value in Autoencoder(config).state_dict().items()}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sfumato.models.convert.rules import Lens, Rule, layer, layers, matrix, spare_row
+from sfumato.networks.blank import blank
 from sfumato.networks.config import UNetConfig
 from sfumato.networks.unet import UNet
 
@@ -74,7 +75,7 @@ def parts(config: UNetConfig, own: Container[str]) -> list[Part]:
 
 def shapes(config: UNetConfig) -> dict[str, torch.Size]:
     """The shape of every tensor of a U-Net, by our names."""
-    with torch.device("meta"):
+    with blank():
         return {name: value.shape for name, value in UNet(config).state_dict().items()}
 
 
