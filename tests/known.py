@@ -21,7 +21,7 @@ class Known(Model):
         super().__init__(description, network(description))
         self.say, self.further, self.told = say, further, []
 
-    def predicted(self, x, t, condition):
+    def predicted(self, x, t, condition, replay=None):
         self.told.append(condition)
         return self.say(x, t), self.further(x, t)
 

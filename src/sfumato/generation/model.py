@@ -39,6 +39,7 @@ from sfumato.models.tuned import TunedTable, load_tuned
 from sfumato.networks.autoencoder import Autoencoder
 from sfumato.networks.condition import Condition
 from sfumato.networks.memory import bounded
+from sfumato.networks.replay import Replay
 from sfumato.networks.tiling import decode_tiled, encode_tiled
 from sfumato.networks.turns import Offload, Turns
 from sfumato.networks.unet import UNet
@@ -49,6 +50,8 @@ from sfumato.solvers import Denoiser, Step, Table, steps
 __all__ = ["Model", "load"]
 
 log = logging.getLogger("sfumato")
+
+LEAST_REPLAYED = 4  # calls: two make a recording
 
 
 class Model:
@@ -77,6 +80,7 @@ class Model:
         self.reader = reader or (open_reader(spec.text, device=turns) if spec.text else None)
         self.tuned = dict(tuned or {})
         self.device = turns.device
+        self._stays = turns.offload is None
         self._network = turns.add(network)
         self._autoencoder = None if autoencoder is None else turns.add(autoencoder)
         self.diffusion = Diffusion(spec.schedule.build(), spec.prediction, spec.sigma_data)
@@ -135,15 +139,22 @@ class Model:
         """
         return self.predicted(x, t, Condition.of(condition))[0]
 
-    def predicted(self, x: Tensor, t: float, condition: Condition) -> tuple[Tensor, Tensor]:
+    def predicted(
+        self, x: Tensor, t: float, condition: Condition, replay: Replay | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As `denoised`, and what further channels (N, C', H, W) say of the variance (`diffusion.learned`), if any.
 
-        A network with self-conditioning whose condition holds no pictures sees zeros, as at the first step.
+        A network with self-conditioning whose condition holds no pictures sees zeros, as at the first step. `replay`
+        makes the call, if given.
         """
         if self.spec.self_conditioning and condition.pictures is None:
             condition = replace(condition, pictures=torch.zeros_like(x))
         with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
-            output = self.network(self.diffusion.network_input(x, t), self.diffusion.network_time(t), condition)
+            scaled, time = self.diffusion.network_input(x, t), self.diffusion.network_time(t)
+            if replay is None or isinstance(time, Tensor):
+                output = self.network(scaled, time, condition)
+            else:
+                output = replay(self.network, scaled, time, condition)
             return self.diffusion.denoised(output[:, : x.shape[1]], x, t), output[:, x.shape[1] :]
 
     def denoiser(
@@ -163,8 +174,8 @@ class Model:
         From the inside out: classifier-free guidance or autoguidance, with its rescale; classifier guidance; the
         interval that holds for both; thresholding. Raises `InputError` where weaker model or classifier do not fit.
         A `condition` is told to the network in the place of what follows from `asked`. `hear` is given what further
-        channels say at each call. `calls`: of a run of the table that this is for, in which a network with
-        self-conditioning sees its last x̂0; 0: it always sees zeros, and the denoiser is a function.
+        channels say at each call. `calls`: of a run of the table that this is for, in which nobody changes
+        the network, and one with self-conditioning sees its last x̂0; 0: it always sees zeros: a function.
         """
         guidance.check_fits(self)
         asked, weak = Asked.of(asked), guidance.weak
@@ -179,6 +190,7 @@ class Model:
         condition = self.condition(asked, tell=True) if condition is None else condition
         negative = condition if weak else self.condition(away(self.spec, asked, guidance))
         weaker = None if weak is None else partial(weak.denoised, condition=weak.condition(asked))
+        replay = Replay() if calls >= LEAST_REPLAYED and self._stays else None
         belief = None
         if guidance.classifier is not None:
             belief = guidance.classifier.log_probability(torch.from_numpy(asked.rows).to(self.device))
@@ -190,7 +202,7 @@ class Model:
                 toward, away_from = replace(condition, pictures=last), replace(negative, pictures=last)
 
             def heard(x: Tensor, t: float, shown: Condition) -> Tensor:
-                guess, further = self.predicted(x, t, shown)
+                guess, further = self.predicted(x, t, shown, replay)
                 if hear is not None and (shown is toward or shown is not away_from):
                     hear(further[: len(asked)])  # of both at once, what is gone towards comes first
                 return guess

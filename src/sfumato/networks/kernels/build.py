@@ -24,14 +24,14 @@ SECONDS = 600  # some are enough, but a busy machine may have no time for it
 HERE = Path(__file__).parent
 HEADER, SOURCES = HERE / "vectors.h", (HERE / "winograd.cpp", HERE / "norm.cpp")
 SIGNATURES = {  # arguments and result
-    "sfumato_spread_weights": ("pp" + "n" * 6 + "iii", ""),
+    "sfumato_spread_weights": ("pp" + "n" * 6 + "iii", "i"),
     "sfumato_spread_size": ("nni", "n"),
     "sfumato_probe": ("pn", "n"),
     "sfumato_convolve_room": ("nnnnnii", "n"),
     "sfumato_convolve": ("ppppnnnnnii", "i"),
     "sfumato_weight_gradient": ("pppnnnnni", "i"),
-    "sfumato_normalise": ("pppppppp" + "nnnn" + "dii", "i"),
-    "sfumato_normalise_gradients": ("p" * 13 + "nnnn" + "ii", "i"),
+    "sfumato_normalise": ("p" * 7 + "nnnn" + "dii", "i"),
+    "sfumato_normalise_gradients": ("p" * 12 + "nnnn" + "ii", "i"),
 }
 
 log = logging.getLogger("sfumato")

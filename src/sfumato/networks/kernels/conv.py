@@ -21,6 +21,7 @@ LEAST_TILES = 8  # of 4x4 outputs; with fewer, spreading the weights takes longe
 MOST_KEPT_TILES = 64  # with more, spreading the weights hardly weighs
 LEAST_FILLED = 0.4  # share of the tiles' outputs that lie within the picture
 LEAST_WORK, LEAST_KEPT_WORK = 2**18, 2**16  # N·H·W·C·K; below it, calling takes longer than is gained
+MOST_PLAIN_WORK = 2**25  # N·H·W·C·K of a 1x1 convolution; above it, torch's is faster than a product of matrices
 
 
 class Conv2d(nn.Conv2d):
@@ -37,8 +38,9 @@ class Conv2d(nn.Conv2d):
         fitting = x.ndim == 4 and x.shape[1] == self.in_channels and x.dtype == self.weight.dtype == torch.float32
         if not plain or not fitting or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return super().forward(x)
-        if self.kernel_size == (1, 1) and self.padding == (0, 0) and torch.is_grad_enabled():
-            rows = F.linear(x.permute(0, 2, 3, 1), self.weight[:, :, 0, 0], self.bias)
+        small = x.numel() * self.out_channels <= MOST_PLAIN_WORK
+        if self.kernel_size == (1, 1) and self.padding == (0, 0) and (small or torch.is_grad_enabled()):
+            rows = F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
             return rows.permute(0, 3, 1, 2)
         if self.kernel_size == (3, 3) and self.padding == (1, 1):
             if not self.training and not torch.is_grad_enabled() and eager(x):

@@ -256,22 +256,23 @@ int unnormalise(const float* x, const float* gamma, const float* beta, Told told
 
 extern "C" {
 
-// y of x (N, positions, C); mean and rstd (N, groups) are for the gradients. Returns 0, or 1 without memory.
+// y of x (N, positions, C); moments (2, N, groups), means and then 1 / sqrt(variance + eps), are for the gradients.
+// Returns 0, or 1 without memory.
 int sfumato_normalise(const float* x, const float* gamma, const float* beta, const float* before, const float* film,
-                      float* y, double* mean, double* rstd, long n, long positions, long c, long groups, double eps,
-                      int silu, int threads) {
+                      float* y, double* moments, long n, long positions, long c, long groups, double eps, int silu,
+                      int threads) {
     auto work = silu ? normalise<true> : normalise<false>;
-    return work(x, gamma, beta, {before, film}, y, mean, rstd, Shape(n, positions, c, groups), eps, threads);
+    return work(x, gamma, beta, {before, film}, y, moments, moments + n * groups, Shape(n, positions, c, groups), eps, threads);
 }
 
 // All gradients for dy, that of y. Those of before and film are left out where these are null.
 int sfumato_normalise_gradients(const float* x, const float* gamma, const float* beta, const float* before,
-                                const float* film, const float* dy, const double* mean, const double* rstd, float* dx,
+                                const float* film, const float* dy, const double* moments, float* dx,
                                 float* dgamma, float* dbeta, float* dbefore, float* dfilm, long n, long positions, long c,
                                 long groups, int silu, int threads) {
     auto work = silu ? unnormalise<true> : unnormalise<false>;
     Gradients to{dx, dgamma, dbeta, dbefore, dfilm};
-    return work(x, gamma, beta, {before, film}, dy, mean, rstd, to, Shape(n, positions, c, groups), threads);
+    return work(x, gamma, beta, {before, film}, dy, moments, moments + n * groups, to, Shape(n, positions, c, groups), threads);
 }
 
 }  // extern "C"

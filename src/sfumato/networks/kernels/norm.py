@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from sfumato.networks.kernels.build import available, library
-from sfumato.networks.kernels.eager import eager, pointer
+from sfumato.networks.kernels.eager import eager, native
 
 __all__ = ["GroupNorm", "normalised", "plainly_normalised"]
 
@@ -112,11 +112,8 @@ def _normalised(
     assert kernels is not None
     n, c, height, width = x.shape
     y, moments = torch.empty_like(x), torch.empty((2, n, groups), dtype=torch.float64)
-    pointers = [pointer(t) for t in (x, weight, bias, added, film, y, moments)]
-    rstd = pointers[-1] + 8 * n * groups
     sizes = (n, height * width, c, groups, eps, silu, torch.get_num_threads())
-    if kernels.sfumato_normalise(*pointers, rstd, *sizes):
-        raise MemoryError("no memory is left for a normalisation")
+    native(kernels.sfumato_normalise, x, weight, bias, added, film, y, moments, *sizes, wrote=y)
     return y, moments
 
 
@@ -138,11 +135,10 @@ def _gradients(
     kernels, (n, c, height, width) = library(), x.shape
     assert kernels is not None
     into = [None if t is None else torch.empty_like(t) for t in (x, weight, bias, added, film)]
-    pointers = [pointer(t) for t in (x, weight, bias, added, film, gradient, moments)]
-    rstd = pointers[-1] + 8 * n * groups
-    sizes = (n, height * width, c, groups, silu, torch.get_num_threads())
-    if kernels.sfumato_normalise_gradients(*pointers, rstd, *map(pointer, into), *sizes):
-        raise MemoryError("no memory is left for the gradient of a normalisation")
+    dx, told, sizes = into[0], (x, weight, bias, added, film), (n, height * width, c, groups, silu)
+    assert dx is not None
+    work, threads = kernels.sfumato_normalise_gradients, torch.get_num_threads()
+    native(work, *told, gradient, moments, *into, *sizes, threads, wrote=dx)
     return [t for t in into if t is not None]
 
 

@@ -312,8 +312,8 @@ long sfumato_spread_size(long rows, long columns, int side) { return (side + 2) 
 
 // Weights w[row * row_step + column * column_step + i * down + j * right], 3x3 of each row (channel in) and column (channel
 // out), maybe turned by 180 degrees, into u (places, panels of 16 columns, rows, 16).
-void sfumato_spread_weights(const float* w, float* u, long rows, long columns, long row_step, long column_step, long down,
-                            long right, int turned, int side, int threads) {
+int sfumato_spread_weights(const float* w, float* u, long rows, long columns, long row_step, long column_step, long down,
+                           long right, int turned, int side, int threads) {
     Steps step{row_step, column_step, down, right};
     long groups = rows / LANES, panels = (columns + PANEL - 1) / PANEL;
     share(panels * groups, threads, [&](long i) {
@@ -322,6 +322,7 @@ void sfumato_spread_weights(const float* w, float* u, long rows, long columns, l
         work(w + row * step.row + column * step.column, step, turned, std::min(PANEL, columns - column),
              u + column * rows + row * PANEL, spread_apart(rows, columns));
     });
+    return 0;
 }
 
 // A number that tells 16 of so many floats, spread over all of them, from others.

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from sfumato.networks.kernels.build import library
-from sfumato.networks.kernels.eager import eager, pointer
+from sfumato.networks.kernels.eager import eager, native
 
 __all__ = ["conv3x3", "convolved", "room_bytes", "spread", "spread_bytes", "weight_gradient"]
 
@@ -64,9 +64,8 @@ def spread(weight: Tensor, side: int, turned: bool = False, lasting: bool = True
         rows, columns, into, out = columns, rows, out, into
     size = kernels.sfumato_spread_size(rows, columns, side)
     made = torch.empty(size) if lasting else _held(size)
-    steps = (into, out, down, right)
-    places = (weight.data_ptr(), made.data_ptr())
-    kernels.sfumato_spread_weights(*places, rows, columns, *steps, turned, side, torch.get_num_threads())
+    steps, threads = (into, out, down, right), torch.get_num_threads()
+    native(kernels.sfumato_spread_weights, weight, made, rows, columns, *steps, turned, side, threads, wrote=made)
     return made
 
 
@@ -77,9 +76,8 @@ def convolved(x: Tensor, spread: Tensor, bias: Tensor | None, channels_out: int,
     assert kernels is not None
     n, c, height, width = x.shape
     y = torch.empty((n, channels_out, height, width), memory_format=torch.channels_last)
-    pointers = (x.data_ptr(), spread.data_ptr(), pointer(bias), y.data_ptr())
-    if kernels.sfumato_convolve(*pointers, n, height, width, c, channels_out, side, torch.get_num_threads()):
-        raise MemoryError("no memory is left for a convolution")
+    sizes = (n, height, width, c, channels_out, side, torch.get_num_threads())
+    native(kernels.sfumato_convolve, x, spread, bias, y, *sizes, wrote=y)
     return y
 
 
@@ -116,9 +114,8 @@ def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     (n, c, height, width), k, kernels = x.shape, gradient.shape[1], library()
     assert kernels is not None
     result = torch.empty((k, c, 3, 3), memory_format=torch.channels_last)
-    pointers = (x.data_ptr(), gradient.data_ptr(), result.data_ptr())
-    if kernels.sfumato_weight_gradient(*pointers, n, height, width, c, k, torch.get_num_threads()):
-        raise MemoryError("no memory is left for the gradient of a convolution")
+    sizes = (n, height, width, c, k, torch.get_num_threads())
+    native(kernels.sfumato_weight_gradient, x, gradient, result, *sizes, wrote=result)
     return result
 
 
