@@ -32,6 +32,7 @@ WORKLOADS = {  # -> numbers of threads
     "training": EACH,
     "sampling": EACH,
     "ancestral": EACH,
+    "profile": (1,),
     "overhead": (1,),
     "startup": (MOST,),
     "peaks": (MOST,),

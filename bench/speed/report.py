@@ -56,7 +56,7 @@ def _machine(found: Mapping) -> str:
 
 def section(name: str, found: Mapping) -> str:
     """The tables of one workload."""
-    make: Callable[[list[dict]], str] = {"overhead": overhead, "peaks": peaks}.get(name, timed)
+    make: Callable[[list[dict]], str] = {"overhead": overhead, "peaks": peaks, "profile": profile}.get(name, timed)
     sizes = dict.fromkeys(_sizes(row) for row in found["rows"] if "sizes" in row)
     return "\n\n".join([*sizes, make(found["rows"]), f"`{found['command']}`"])
 
@@ -122,10 +122,32 @@ def peaks(rows: list[dict]) -> str:
     lines = []
     for row in rows:
         for name, side in row["sides"].items():
-            more = f"{side['ratio']:.2f}" if "ratio" in side else ""
-            numbers = [f"{side['peak_mib']:.0f}", more, f"{side['whole_mib']:.0f}"]
+            above, whole = (f"{side[key]:.2f}" if key in side else "" for key in ("ratio", "whole_ratio"))
+            numbers = [f"{side['peak_mib']:.0f}", above, f"{side['whole_mib']:.0f}", whole]
             lines.append([row["case"] if name == OURS else "", name, *numbers])
-    return table(["case", "who", "MiB above imports", "times ours", "MiB of the process"], lines)
+    head = ["case", "who", "MiB above imports", "times ours", "MiB of the process", "times ours"]
+    return table(head, lines)
+
+
+def profile(rows: list[dict]) -> str:
+    """A column for every case: what its time went to, and how far it is from the bound."""
+    kinds = list(dict.fromkeys(kind for row in rows for kind in row["kinds"]))
+    totals = [sum(row["kinds"].values()) for row in rows]
+    shares = [[f"{row['kinds'][kind] / total:.0%}" for row, total in zip(rows, totals, strict=True)] for kind in kinds]
+    lines = [[kind, *line] for kind, line in zip(kinds, shares, strict=True)]
+    work = [row["multiply_adds"] for row in rows]
+    bounds = [counts["ours"] / row["product_speed"] for counts, row in zip(work, rows, strict=True)]
+    taken = [row["seconds"] for row in rows]
+    lines += [
+        ["multiply-adds, directly", *(f"{counts['direct'] / 1e9:.1f} G" for counts in work)],
+        ["multiply-adds, as done", *(f"{counts['ours'] / 1e9:.1f} G" for counts in work)],
+        ["multiply-adds a second of a product", *(f"{row['product_speed'] / 1e9:.1f} G" for row in rows)],
+        ["bound", *map(seconds, bounds)],
+        ["taken", *(seconds(sides[OURS]) for sides in taken)],
+        ["diffusers, times ours", *(f"{sides['diffusers'] / sides[OURS]:.2f}" for sides in taken)],
+        ["diffusers, times the bound", *(f"{s['diffusers'] / b:.2f}" for s, b in zip(taken, bounds, strict=True))],
+    ]
+    return table(["", *(row["case"] for row in rows)], lines)
 
 
 def seconds(value: float) -> str:

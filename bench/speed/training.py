@@ -24,8 +24,9 @@ from sfumato.training.ema import Average, decay
 if TYPE_CHECKING:
     from diffusers import UNet2DModel  # type: ignore
 
-__all__ = ["prepare", "rows"]
+__all__ = ["RECOMPUTING", "prepare", "rows"]
 
+RECOMPUTING = "sfumato, --gradient-checkpointing"
 BATCHES = {"CIFAR-10": 16, "small": 64}
 CHECKED = 4  # pictures
 SECONDS, QUICK_SECONDS = 45, 1
@@ -122,4 +123,8 @@ def rows(threads: int, quick: bool) -> Iterator[dict]:
 def prepare(side: str, name: str) -> Callable[[], object]:
     """A step of one side alone, with random weights."""
     x0 = pictures(name)
-    return our_step(UNet(our_config(name)), x0) if side == OURS else their_step(their_network(name), x0)
+    if side == "diffusers":
+        return their_step(their_network(name), x0)
+    network = UNet(our_config(name))
+    network.recomputes = side == RECOMPUTING
+    return our_step(network, x0)

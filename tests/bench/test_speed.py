@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from bench.speed import machine, report
+from bench.speed import profile as profiles
 from bench.speed.networks import NETWORKS, check, difference, our_config, ours_of, sizes, their_network
 from bench.speed.timing import OURS, Case, alternate, compare, measure
+
+from sfumato.networks.kernels.build import available
+from sfumato.networks.unet import UNet
 
 
 class Clock:
@@ -217,10 +221,10 @@ def test_a_table_of_overhead():
 
 
 def test_a_table_of_peaks():
-    sides = {OURS: {"peak_mib": 100, "whole_mib": 300}, "b": {"peak_mib": 150, "whole_mib": 450, "ratio": 1.5}}
-    shown = report.peaks([{"case": "step", "sides": sides}])
-    assert "| step | sfumato | 100 |  | 300 |" in shown
-    assert "|  | b | 150 | 1.50 | 450 |" in shown
+    other = {"peak_mib": 150, "whole_mib": 420, "ratio": 1.5, "whole_ratio": 1.4}
+    shown = report.peaks([{"case": "step", "sides": {OURS: {"peak_mib": 100, "whole_mib": 300}, "b": other}}])
+    assert "| step | sfumato | 100 |  | 300 |  |" in shown
+    assert "|  | b | 150 | 1.50 | 420 | 1.40 |" in shown
 
 
 def test_the_page_keeps_everything_outside_of_its_marks():
@@ -246,3 +250,61 @@ def test_the_docs_hold_what_the_results_say():
     results = root / "bench" / "results" / "speed.json"
     if results.exists():
         assert report.filled(page, json.loads(results.read_text())) == page
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind"),
+    [
+        ("sfumato_convolve", "3x3 convolutions, our kernels"),
+        ("sfumato_weight_gradient", "their weights' gradients, our kernel"),
+        ("aten::mkldnn_convolution", "other convolutions, torch's"),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu", "attention"),
+        ("aten::addmm", "products of matrices"),
+        ("aten::_fused_adamw_", "optimiser, clipping, average"),
+        ("aten::cat", "sums, joins, copies"),
+        ("aten::empty", profiles.REST),
+    ],
+)
+def test_every_operation_is_of_one_kind(operation, kind):
+    assert profiles.kind_of(operation) == kind
+
+
+def test_the_work_of_a_kernel_is_that_of_its_tiles():
+    """32x32 pixels are 64 tiles of 4x4, 36 products each; directly 9 a pixel. 5x5 are 4 such tiles, or 9 of 2x2."""
+    tensors, work = (None,) * 4, profiles.work_of
+    assert work("sfumato_convolve", (*tensors, 2, 32, 32, 8, 16, 4, 1)) == (2 * 64 * 36 * 128, 2 * 1024 * 9 * 128)
+    assert work("sfumato_convolve", (*tensors, 1, 5, 5, 8, 8, 2, 1)) == (9 * 16 * 64, 25 * 9 * 64)
+    assert work("sfumato_weight_gradient", (*tensors[1:], 1, 5, 5, 8, 8, 1)) == (4 * 36 * 64, 25 * 9 * 64)
+    assert work("sfumato_normalise", (*tensors, 1, 5, 5, 8)) == (0, 0)
+
+
+@pytest.mark.skipif(not available(), reason="needs a C++ compiler")
+def test_kernels_are_counted_and_what_they_replace_is_part_of_the_whole():
+    network, x = UNet(our_config("tiny")).eval(), torch.zeros(1, 3, 8, 8)
+    with torch.no_grad():
+        done, replaced = profiles.counted(lambda: network(x, 0.5))
+    whole = profiles.direct("tiny", 1, learns=False)
+    assert whole == sizes("tiny")["sfumato"]["multiply_adds"]
+    assert 0.5 * whole < replaced < whole
+    assert replaced / 4 <= done < replaced
+    assert 2 < profiles.direct("tiny", 3, learns=True) / (3 * whole) < 3
+
+
+def test_a_profile_names_all_its_time():
+    found = profiles.spent(lambda: torch.ones(300, 300) @ torch.ones(300, 300), 3)
+    assert set(found) == set(profiles.KINDS)
+    assert found["products of matrices"] > 0
+    assert found["attention"] == 0
+
+
+def test_a_table_of_a_profile():
+    row = {
+        "case": "a call",
+        "kinds": {"convolutions": 3.0, "norms": 1.0},
+        "multiply_adds": {"direct": 40e9, "ours": 10e9},
+        "product_speed": 50e9,
+        "seconds": {OURS: 0.4, "diffusers": 1.0},
+    }
+    shown = report.profile([row])
+    for line in ("| convolutions | 75% |", "| bound | 200 ms |", "times ours | 2.50 |", "times the bound | 5.00 |"):
+        assert line in shown
