@@ -1,12 +1,15 @@
 """What is free, on file systems made up; what was taken, of tensors of a known size."""
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from sfumato import memory
-from sfumato.memory import Peak, free_bytes, in_words, return_freed_memory
+from sfumato.memory import Peak, free_bytes, in_words, keep_freed_memory, return_freed_memory
 
 CPU, MIB = torch.device("cpu"), 2**20
 
@@ -90,3 +93,39 @@ def test_where_no_peak_is_told(tmp_path, monkeypatch):
 
 def test_words():
     assert [in_words(n) for n in (2_340_000, 999_000_000, 6_310_000_000, None)] == ["2 MB", "999 MB", "6.3 GB", "–"]
+
+
+KEPT = """
+import re, torch
+from sfumato.memory import keep_freed_memory, return_freed_memory
+
+def taken():
+    return int(re.search(r"VmRSS:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) // 1024
+
+def step():
+    held = [torch.zeros(2 << 20) for _ in range(32)]  # of 8 MiB
+
+before = taken()
+for also in (lambda: None, keep_freed_memory, return_freed_memory):
+    also()
+    if also is not return_freed_memory:
+        step()
+    print(taken() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc, whose settings these are")
+def test_freed_memory_is_kept_and_returned():
+    """MiB that a process of its own still has of 256 freed ones: as the C library does by itself, kept, returned."""
+    done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
+    by_itself, kept, returned = map(int, done.stdout.split())
+    assert by_itself <= 32
+    assert kept >= 224
+    assert returned <= 32
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(memory.ctypes, "CDLL", None)
+    keep_freed_memory()
+    return_freed_memory()

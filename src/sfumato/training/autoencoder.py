@@ -21,6 +21,7 @@ from sfumato.data.dataset import Dataset
 from sfumato.devices import find_device
 from sfumato.errors import InputError
 from sfumato.evaluation.perceptual import PerceptualDistance
+from sfumato.memory import keep_freed_memory
 from sfumato.networks.autoencoder import Autoencoder
 from sfumato.networks.autoencoder_config import AutoencoderConfig
 from sfumato.networks.discriminator import PatchDiscriminator
@@ -68,6 +69,7 @@ def train_autoencoder(config: TrainAutoencoderConfig, console: Console | None = 
     with locked(config.out), torch.random.fork_rng():
         if config.threads:
             torch.set_num_threads(config.threads)
+        keep_freed_memory()
         return _train(config, console, device, perceptual)
 
 

@@ -24,6 +24,7 @@ from sfumato.devices import find_device
 from sfumato.diffusion import forward
 from sfumato.errors import DivergedError, InputError
 from sfumato.files import check_writable
+from sfumato.memory import keep_freed_memory
 from sfumato.models.classifier import DESCRIPTION, ClassifierSpec, save_classifier_folder
 from sfumato.models.folder import check_replaceable, load_folder
 from sfumato.models.shipped import find_folder
@@ -69,6 +70,7 @@ def train_classifier(config: ClassifierConfig, console: Console | None = None) -
     with torch.random.fork_rng():
         if config.threads:
             torch.set_num_threads(config.threads)
+        keep_freed_memory()
         return _train(config, console, device, model, kept, held)
 
 

@@ -17,6 +17,7 @@ from sfumato.devices import find_device
 from sfumato.diffusion.prediction import check_prediction
 from sfumato.diffusion.process import Diffusion
 from sfumato.errors import InputError
+from sfumato.memory import keep_freed_memory
 from sfumato.networks.condition import Condition
 from sfumato.networks.unet import UNet
 from sfumato.training import checkpoint, run_folder
@@ -67,6 +68,7 @@ def train(config: TrainConfig, console: Console | None = None) -> Path:
         with torch.random.fork_rng():
             if config.threads:
                 torch.set_num_threads(config.threads)
+            keep_freed_memory()
             return _train(config, console if world.leads else Console(quiet=True), device, autocast, world)
 
 
