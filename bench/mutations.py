@@ -414,6 +414,12 @@ MUTATIONS = [  # file below src/sfumato, or bench/…; what stands there, the sl
     ("bench/coverage/contest.py", 'reached.index(max(reached))', 'reached.index(min(reached))', "bench/coverage/test_jobs.py"),
     ("bench/coverage/networks.py", "math.pi / 2 * 2.0 **", "math.pi * 2.0 **", "bench/coverage/test_contestants.py"),
     ("bench/coverage/networks.py", "[WAVES + features, *[width] * layers, 2]", "[WAVES + features, *[width] * (layers + 1), 2]", "bench/coverage/test_contestants.py"),
+    # networks repeated, memory kept
+    ("networks/replay.py", "recording is not None and recording.holds()", "recording is not None", "networks/test_replay.py"),
+    ("networks/replay.py", "return self.output.clone()", "return self.output", "networks/test_replay.py"),
+    ("networks/replay.py", "known <= self._whole or", "known <= self._changing or", "networks/test_replay.py"),
+    ("networks/kernels/eager.py", "        return False\n\n\ndef eager", "        return True\n\n\ndef eager", "networks/test_blank.py"),
+    ("memory.py", "libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)", "pass", "test_memory.py"),
 ]  # fmt: skip
 
 

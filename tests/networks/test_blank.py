@@ -23,6 +23,6 @@ def test_a_blank_network_has_all_shapes_and_no_numbers():
 
 def test_a_first_picture_does_not_import_the_compiler():
     """It takes seconds, most of all that the first picture would then take."""
-    code = "import sys, sfumato; sfumato.load('emoji').sample(1, steps=2); print('torch._dynamo' in sys.modules)"
+    code = "import sys, sfumato; sfumato.load('emoji').sample(1, steps=4); print('torch._dynamo' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "False\n"

@@ -21,6 +21,11 @@ class Tape(_python_dispatch.TorchDispatchMode):
         """`function` was called with these, and wrote into one of them."""
         raise NotImplementedError
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: to hide a tape from torch's compiler would be to import it, more than a second."""
+        return False
+
 
 def eager(x: Tensor) -> bool:
     """True: nothing but a `Tape` looks at single operations now, so that a kernel can be called without one around it.
