@@ -55,7 +55,9 @@ def kind_of(operation: str) -> str:
 def work_of(name: str, arguments: tuple[Any, ...]) -> tuple[int, int]:
     """Multiply-adds of a kernel's call: as it does them, and as a direct convolution would."""
     if name == "sfumato_convolve":
-        n, height, width, c, k, side = arguments[4:10]
+        n, height, width, c, k, side = arguments[5:11]
+    elif name == "sfumato_convolve_once":
+        (n, height, width, c, k), side = arguments[5:10], 4
     elif name == "sfumato_weight_gradient":
         (n, height, width, c, k), side = arguments[3:8], 4
     else:

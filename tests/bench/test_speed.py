@@ -271,10 +271,11 @@ def test_every_operation_is_of_one_kind(operation, kind):
 
 def test_the_work_of_a_kernel_is_that_of_its_tiles():
     """32x32 pixels are 64 tiles of 4x4, 36 products each; directly 9 a pixel. 5x5 are 4 such tiles, or 9 of 2x2."""
-    tensors, work = (None,) * 4, profiles.work_of
+    tensors, work = (None,) * 5, profiles.work_of
     assert work("sfumato_convolve", (*tensors, 2, 32, 32, 8, 16, 4, 1)) == (2 * 64 * 36 * 128, 2 * 1024 * 9 * 128)
     assert work("sfumato_convolve", (*tensors, 1, 5, 5, 8, 8, 2, 1)) == (9 * 16 * 64, 25 * 9 * 64)
-    assert work("sfumato_weight_gradient", (*tensors[1:], 1, 5, 5, 8, 8, 1)) == (4 * 36 * 64, 25 * 9 * 64)
+    assert work("sfumato_convolve_once", (*tensors, 1, 5, 5, 8, 16, 1, 72, 24, 8, 0, 1)) == (4 * 36 * 128, 25 * 9 * 128)
+    assert work("sfumato_weight_gradient", (*tensors[2:], 1, 5, 5, 8, 8, 1)) == (4 * 36 * 64, 25 * 9 * 64)
     assert work("sfumato_normalise", (*tensors, 1, 5, 5, 8)) == (0, 0)
 
 

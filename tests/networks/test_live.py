@@ -56,13 +56,15 @@ def test_what_a_convolution_takes_for_itself():
 
 
 @pytest.mark.skipif(library() is None, reason="needs a C++ compiler, for the kernels")
-def test_what_our_own_convolution_takes_for_itself():
-    """Weights at 36 places, these a little apart; and all 64 tiles' inputs and outputs, which one block holds."""
+def test_what_our_own_convolution_takes_for_itself(monkeypatch):
+    """All 64 tiles' inputs at 36 places, which one block holds; and of two panels of outputs, of 16 or 32 by processor,
+    weights and products."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     with torch.device("meta"):
         layer = conv(64, 64)
-    plain, weights, tiles = 4 * 2 * 64 * 1024, 4 * 36 * (64 * 64 + 144), 4 * 36 * 2 * (5 * 1024 + 144)
-    found = most_live_bytes(lambda: layer(empty(1, 64, 32, 32)), scratch="reordered")
-    assert plain + weights + tiles <= found <= plain + weights + tiles + 4 * 36 * 3 * 1024
+    found = most_live_bytes(lambda: layer(empty(1, 64, 32, 32)), scratch="reordered") - 4 * 2 * 64 * 1024
+    inputs, panels = 64 * 64, [2 * panel * (64 + 64) for panel in (16, 32)]
+    assert any(4 * 36 * (inputs + both) <= found <= 4 * 36 * (inputs + both + 1024) for both in panels)
 
 
 @pytest.mark.skipif(library() is None, reason="needs a C++ compiler, for the kernels")
@@ -76,12 +78,12 @@ def test_what_convolutions_keep():
         for layer in [*layers, *layers]:
             layer(x)
 
-    one = spread_bytes(64, 64, 4)
+    one = spread_bytes(64, 64, 2)  # 16 tiles of 4x4 are too few
     assert kept_bytes(work, "reordered") == 3 * one
     assert kept_bytes(work, "reordered", most=2 * one + 1) == 2 * one
     assert kept_bytes(work, "unfolded") == 0
-    kept, none = (most_live_bytes(lambda n=n: layers[0](empty(n, 64, 16, 16)), scratch="reordered") for n in (1, 4))
-    assert none - kept > one  # what is not kept is made for the call
+    kept, none = (most_live_bytes(lambda n=n: layers[0](empty(n, 64, 16, 16)), scratch="reordered") for n in (2, 8))
+    assert none - kept > spread_bytes(64, 64, 4)  # what is not kept is made for the call
 
 
 @pytest.mark.skipif(library() is None, reason="needs a C++ compiler, for the kernels")

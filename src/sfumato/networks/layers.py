@@ -106,8 +106,7 @@ class ResBlock(nn.Module):
             h = self.norm2(h, film=self.embed(embedding))
         else:
             h = self.norm2(h, added=self.embed(embedding))
-        h = self.conv2(self.dropout(h))
-        return self.skip(self.resample(x)) + h
+        return self.conv2(self.dropout(h), added=self.skip(self.resample(x)))
 
 
 class Attention(nn.Module):
@@ -129,7 +128,7 @@ class Attention(nn.Module):
         q, k, v = rows.permute(2, 0, 3, 1, 4)  # each (N, heads, HW, C/heads)
         mixed = attend(q, k, v, most_scores=self.most_scores)
         mixed = mixed.transpose(1, 2).reshape(n, height, width, c).permute(0, 3, 1, 2)
-        return x + self.out(mixed)
+        return self.out(mixed, added=x)
 
 
 class AttentionPool(nn.Module):

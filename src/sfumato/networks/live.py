@@ -110,7 +110,7 @@ class _Count(TorchDispatchMode):
             own = self._scratch_bytes(args, made[0])
         elif func is OURS and self._scratch is not None:
             x, channels = args[0].shape, made[0].shape[1]
-            own = room_bytes(x, channels, 4) + spread_bytes(x[1], channels, 4)
+            own = room_bytes(x, channels, 4, kept=False)
         self.course.append(self.now + own)
         return result
 
@@ -129,7 +129,7 @@ class _Count(TorchDispatchMode):
             plain = (*stride, *padding, *dilation) == (1,) * 6 and groups == 1
             side = side_of(x.shape, len(weight)) if plain else None
             if side:
-                return room_bytes(x.shape, len(weight), side) + self._made_bytes(x, weight, side)
+                return room_bytes(x.shape, len(weight), side, kept=True) + self._made_bytes(x, weight, side)
         if self._scratch == "unfolded" and weight[0, 0].numel() > 1:
             return weight[0].numel() * (result.numel() // len(weight)) * weight.itemsize
         return weight.numel() * weight.itemsize if self._scratch == "reordered" else 0

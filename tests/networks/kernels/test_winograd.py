@@ -96,10 +96,24 @@ def test_a_single_one_gives_the_weights_back():
     torch.testing.assert_close(conv3x3(x, weight, None)[0, 5], expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(1, 40, 24, 4, 4), (3, 32, 72, 13, 9), (16, 24, 32, 16, 16)])
+def test_what_is_added_is_added_once_and_its_gradient_is_that_of_the_sum(shape):
+    x, weight, bias = made(*shape)
+    added = torch.randn(shape[0], shape[2], *shape[3:])  # in another order in memory than the result
+    plain = conv3x3(x, weight, bias)
+    check(conv3x3(x, weight, bias, False, added), (plain + added).double())
+    check(convolved(x, spread(weight, 2), bias, shape[2], 2, added), (plain + added).double())
+    added.requires_grad_()
+    gradient = torch.randn(plain.shape)
+    conv3x3(x, weight, bias, False, added).backward(gradient)
+    assert added.grad is not None
+    assert torch.equal(added.grad, gradient)
+
+
 def test_any_order_in_memory():
     x, weight, bias = made(2, 16, 24, 6, 10)
     expected = conv3x3(x, weight, bias)
-    assert torch.equal(torch.ops.sfumato.conv3x3(x, weight, bias, False), expected)
+    assert torch.equal(torch.ops.sfumato.conv3x3(x, weight, bias, False, None), expected)
     for one in (x.contiguous(), x.transpose(2, 3).contiguous().transpose(2, 3)):
         for other in (weight, weight.contiguous(memory_format=torch.channels_last)):
             assert torch.equal(conv3x3(one, other, bias), expected)
@@ -133,8 +147,9 @@ def test_nan_stays_nan():
 
 def test_torch_knows_the_operation():
     x, weight, bias = (t.requires_grad_() for t in made(2, 8, 16, 5, 6))
-    torch.library.opcheck(torch.ops.sfumato.conv3x3, (x, weight, bias, False))
-    torch.library.opcheck(torch.ops.sfumato.conv3x3, (torch.randn(2, 16, 5, 6), weight, None, True))
+    added = torch.randn(2, 16, 5, 6, requires_grad=True)
+    torch.library.opcheck(torch.ops.sfumato.conv3x3, (x, weight, bias, False, added))
+    torch.library.opcheck(torch.ops.sfumato.conv3x3, (torch.randn(2, 16, 5, 6), weight, None, True, None))
     gradient = torch.randn(2, 16, 5, 6, requires_grad=True)
     torch.library.opcheck(torch.ops.sfumato.conv3x3_weight_gradient, (x, gradient))
 

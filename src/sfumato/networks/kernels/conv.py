@@ -18,7 +18,8 @@ __all__ = ["Conv2d", "fits", "keeps", "side_of"]
 LANES = 8  # channels are taken so many at a time
 LEAST_CHANNELS = 32
 LEAST_TILES = 8  # of 4x4 outputs; with fewer, spreading the weights takes longer than is gained
-MOST_KEPT_TILES = 64  # with more, spreading the weights hardly weighs
+LEAST_KEPT_TILES = 17  # of 4x4 outputs; with fewer, reading the spread weights does, and there are fewer for 2x2
+MOST_KEPT_TILES = 65  # with as many, spreading the weights hardly weighs
 LEAST_FILLED = 0.4  # share of the tiles' outputs that lie within the picture
 LEAST_WORK, LEAST_KEPT_WORK = 2**18, 2**16  # N·H·W·C·K; below it, calling takes longer than is gained
 MOST_PLAIN_WORK = 2**25  # N·H·W·C·K of a 1x1 convolution; above it, torch's is faster than a product of matrices
@@ -31,30 +32,37 @@ class Conv2d(nn.Conv2d):
     and whether gradients are to come.
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's own name)
-        """(N, C, H, W) -> (N, K, H', W')."""
+    def forward(self, input: Tensor, added: Tensor | None = None) -> Tensor:  # noqa: A002 (torch's own name)
+        """(N, C, H, W) -> (N, K, H', W'), plus what is `added`, of that shape."""
         x = input
         plain = self.stride == (1, 1) and self.groups == 1 and self.dilation == (1, 1)
         fitting = x.ndim == 4 and x.shape[1] == self.in_channels and x.dtype == self.weight.dtype == torch.float32
         if not plain or not fitting or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-            return super().forward(x)
+            return _sum(super().forward(x), added)
         small = x.numel() * self.out_channels <= MOST_PLAIN_WORK
         if self.kernel_size == (1, 1) and self.padding == (0, 0) and (small or torch.is_grad_enabled()):
             rows = F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
-            return rows.permute(0, 3, 1, 2)
+            return _sum(rows.permute(0, 3, 1, 2), added)
         if self.kernel_size == (3, 3) and self.padding == (1, 1):
             if not self.training and not torch.is_grad_enabled() and eager(x):
                 side = side_of(x.shape, self.out_channels)
                 if side and keeps(x.shape, side):
-                    return convolved(x, KEPT(self, side), self.bias, self.out_channels, side)
+                    return convolved(x, KEPT(self, side), self.bias, self.out_channels, side, added)
             if fits(x.shape, self.out_channels):
-                return conv3x3(x, self.weight, self.bias)
-        return super().forward(x)
+                return conv3x3(x, self.weight, self.bias, False, added)
+        return _sum(super().forward(x), added)
 
     def train(self, mode: bool = True) -> Conv2d:
         if mode:
             KEPT.forget(self)
         return super().train(mode)
+
+
+def _sum(y: Tensor, added: Tensor | None) -> Tensor:
+    if added is None:
+        return y
+    alone = y.dtype == added.dtype and not torch.is_grad_enabled()
+    return y.add_(added) if alone else y + added  # y is nobody else's: no third tensor for the sum
 
 
 def fits(shape: Sequence[int], channels_out: int) -> bool:
@@ -64,7 +72,7 @@ def fits(shape: Sequence[int], channels_out: int) -> bool:
 
 def side_of(shape: Sequence[int], channels_out: int) -> int | None:
     """The side of tiles that gains where weights are kept spread; None: none does."""
-    if tiles(shape, 4) >= LEAST_TILES and _gains(shape, channels_out, 4, LEAST_KEPT_WORK):
+    if tiles(shape, 4) >= LEAST_KEPT_TILES and _gains(shape, channels_out, 4, LEAST_KEPT_WORK):
         return 4
     return 2 if _gains(shape, channels_out, 2, LEAST_KEPT_WORK) else None
 

@@ -11,9 +11,9 @@
 
 namespace {
 
-typedef int ints __attribute__((vector_size(LANES * 4)));
-typedef double half __attribute__((vector_size(LANES * 4), aligned(8), may_alias));
-typedef float narrow __attribute__((vector_size(LANES * 2), aligned(4), may_alias));
+constexpr long HALF = LANES / 2;  // numbers of double precision at once
+typedef double half __attribute__((vector_size(HALF * 8), aligned(8), may_alias));
+typedef float narrow __attribute__((vector_size(HALF * 4), aligned(4), may_alias));
 
 constexpr long TOGETHER = 8;          // positions whose sums stay in registers
 constexpr long PIECE_FLOATS = 16384;  // of a piece: half of a core's first cache
@@ -28,33 +28,39 @@ struct Shape {
     long last(long i) const { return std::min(positions, (i + 1) * piece); }
 };
 
-inline void add(double* sums, vec v) {
-    for (int i = 0; i < 2; i++) {
+template <class V>
+inline void add(double* sums, V v) {
+    for (unsigned long i = 0; i < sizeof v / sizeof(narrow); i++) {
         narrow part;
         std::memcpy(&part, (const char*)&v + i * sizeof part, sizeof part);
-        *(half*)(sums + 4 * i) += __builtin_convertvector(part, half);
+        *(half*)(sums + HALF * i) += __builtin_convertvector(part, half);
     }
 }
 
 // exp to 2 units in the last place, within [-87, 88]; beyond, what it is there.
-inline vec exponential(vec x) {
-    x = x < -87.f ? vec{} - 87.f : x;
-    x = x > 88.f ? vec{} + 88.f : x;
+template <class V>
+inline V exponential(V x) {
+    typedef decltype(x < x) ints;
+    x = x < -87.f ? V{} - 87.f : x;
+    x = x > 88.f ? V{} + 88.f : x;
     constexpr float shifter = 12582912.f;  // 1.5 * 2^23: adding it rounds to whole numbers
-    vec whole = x * 1.44269504088896341f + shifter;
+    V whole = x * 1.44269504088896341f + shifter;
     ints power = (ints)whole << 23;
     whole -= shifter;
-    vec r = x - whole * .693359375f + whole * 2.12194440e-4f;  // log 2, in two parts
-    vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;           // Cephes' polynomial
+    V r = x - whole * .693359375f + whole * 2.12194440e-4f;  // log 2, in two parts
+    V p = r * 1.9875691500e-4f + 1.3981999507e-3f;           // Cephes' polynomial
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.f;
-    return (vec)((ints)p + power);
+    return (V)((ints)p + power);
 }
 
-inline vec sigmoid(vec z) { return 1.f / (1.f + exponential(-z)); }
+template <class V>
+inline V sigmoid(V z) {
+    return 1.f / (1.f + exponential(-z));
+}
 
 // Sums and sums of squares of x + before, for each channel, over positions first … last.
 void moments(const float* x, const float* before, long c, long first, long last, double* sums) {
@@ -62,7 +68,7 @@ void moments(const float* x, const float* before, long c, long first, long last,
     std::memset(sums, 0, 2 * c * sizeof(double));
     for (long at = first; at < last; at += TOGETHER) {
         long rows = std::min(TOGETHER, last - at);
-        for (long q = 0; q < c; q += 4) {
+        for (long q = 0; q < c; q += HALF) {
             narrow told{};
             if (before) told = *(const narrow*)(before + q);
             half sum{}, square{};
@@ -111,10 +117,11 @@ void draw(const Shape& s, long i, const double* mean, const double* rstd, const 
 template <bool SILU>
 void apply(const float* x, float* y, long c, long first, long last, const Line& line) {
     for (long at = first; at < last; at++)
-        for (long q = 0; q < c; q += LANES) {
-            vec z = (load(x + at * c + q) - load(line.middle + q)) * load(line.slope + q) + load(line.base + q);
+        each_lanes(c, [&](long q, auto zero) {
+            using V = decltype(zero);
+            V z = (load<V>(x + at * c + q) - load<V>(line.middle + q)) * load<V>(line.slope + q) + load<V>(line.base + q);
             store(y + at * c + q, SILU ? z * sigmoid(z) : z);
-        }
+        });
 }
 
 // The gradient of z into dx; for each channel the sums of it, of it times (x - middle), and of (x - middle).
@@ -123,14 +130,15 @@ void unbend(const float* x, const float* dy, float* dx, long c, long first, long
     std::memset(sums, 0, 3 * c * sizeof(double));
     for (long at = first; at < last; at += TOGETHER) {
         long rows = std::min(TOGETHER, last - at);
-        for (long q = 0; q < c; q += LANES) {
-            vec middle = load(line.middle + q), slope = load(line.slope + q), base = load(line.base + q);
-            vec sum{}, product{}, plain{};
+        each_lanes(c, [&](long q, auto zero) {
+            using V = decltype(zero);
+            V middle = load<V>(line.middle + q), slope = load<V>(line.slope + q), base = load<V>(line.base + q);
+            V sum{}, product{}, plain{};
             for (long i = 0; i < rows; i++) {
                 long place = (at + i) * c + q;
-                vec t = load(x + place) - middle, dz = load(dy + place);
+                V t = load<V>(x + place) - middle, dz = load<V>(dy + place);
                 if (SILU) {
-                    vec z = t * slope + base, s = sigmoid(z);
+                    V z = t * slope + base, s = sigmoid(z);
                     dz *= s * (1.f + z * (1.f - s));
                 }
                 store(dx + place, dz);
@@ -141,7 +149,7 @@ void unbend(const float* x, const float* dy, float* dx, long c, long first, long
             add(sums + q, sum);
             add(sums + c + q, product);
             add(sums + 2 * c + q, plain);
-        }
+        });
     }
 }
 
@@ -236,11 +244,13 @@ int unnormalise(const float* x, const float* gamma, const float* beta, Told told
         }
         share(s.pieces, threads, [&](long j) {
             for (long at = s.first(j); at < s.last(j); at++)
-                for (long q = 0; q < s.c; q += LANES) {
-                    vec t = load(from + at * s.c + q) - load(b.line.middle + q);
+                each_lanes(s.c, [&](long q, auto zero) {
+                    using V = decltype(zero);
+                    V t = load<V>(from + at * s.c + q) - load<V>(b.line.middle + q);
                     float* place = dx + at * s.c + q;
-                    store(place, load(place) * load(b.line.slope + q) + t * load(b.line.bend + q) + load(b.line.base + q));
-                }
+                    V slope = load<V>(b.line.slope + q), bend = load<V>(b.line.bend + q), base = load<V>(b.line.base + q);
+                    store(place, load<V>(place) * slope + t * bend + base);
+                });
         });
     });
     for (long q = 0; !failed && q < s.c; q++) {

@@ -1,4 +1,4 @@
-// What all kernels share: eight floats at once, work shared out to threads, memory.
+// What all kernels share: many floats at once, work shared out to threads, memory.
 //
 // No headers but the standard's. Pictures lie in memory as N, H, W, C; channels are multiples of 8.
 
@@ -10,11 +10,32 @@
 
 namespace {
 
+#ifdef __AVX512F__
+constexpr long LANES = 16;
+#else
 constexpr long LANES = 8;
-typedef float vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+#endif
+typedef float vec __attribute__((vector_size(LANES * 4)));
+typedef float vec8 __attribute__((vector_size(32)));
 
-inline vec load(const float* p) { return *(const vec*)p; }
-inline void store(float* p, vec v) { *(vec*)p = v; }
+template <class V = vec>
+inline V load(const float* p) {
+    V v;
+    std::memcpy(&v, p, sizeof v);  // from any address
+    return v;
+}
+template <class V>
+inline void store(float* p, V v) {
+    std::memcpy(p, &v, sizeof v);
+}
+
+// work(channel, vector of zeros) for so many channels at a time as fit into a vector, and for 8 that may be left.
+template <class Work>
+inline void each_lanes(long channels, Work work) {
+    long c = 0;
+    for (; c + LANES <= channels; c += LANES) work(c, vec{});
+    if (LANES > 8 && c < channels) work(c, vec8{});
+}
 
 // Does work(0) … work(count - 1), each by one of the threads.
 template <class Work>

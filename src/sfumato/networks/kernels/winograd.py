@@ -23,7 +23,9 @@ MOST_HELD = 2**24  # floats: 64 MiB
 _HELD = threading.local()
 
 
-def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, turned: bool = False) -> Tensor:
+def conv3x3(
+    x: Tensor, weight: Tensor, bias: Tensor | None, turned: bool = False, added: Tensor | None = None
+) -> Tensor:
     """x (N, C, H, W) and weight (K, C, 3, 3), float32 -> (N, K, H, W), with a border of zeros, by F(4x4, 3x3).
 
     C and K are multiples of 8. Its result is as exact as float32 sums in another order: about 5e-6 of the largest
@@ -31,12 +33,12 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, turned: bool = False
 
     Args:
         turned: the weights turned by 180°, inputs and outputs exchanged: x (N, K, H, W) -> (N, C, H, W).
+        added: what to add to the result, of its shape.
     """
     if not eager(x):
-        return torch.ops.sfumato.conv3x3(x, weight, bias, turned)
-    if torch.is_grad_enabled():
-        return _Convolution.apply(x, weight, bias, turned)
-    return _convolution(x, weight, bias, turned)
+        return torch.ops.sfumato.conv3x3(x, weight, bias, turned, added)
+    work = _Convolution.apply if torch.is_grad_enabled() else _convolution
+    return work(x, weight, bias, turned, added)
 
 
 def weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
@@ -69,23 +71,25 @@ def spread(weight: Tensor, side: int, turned: bool = False, lasting: bool = True
     return made
 
 
-def convolved(x: Tensor, spread: Tensor, bias: Tensor | None, channels_out: int, side: int) -> Tensor:
-    """x (N, C, H, W) -> (N, K, H, W), by weights that `spread` made for this side."""
-    x, kernels = x.contiguous(memory_format=torch.channels_last), library()
-    bias = None if bias is None else bias.contiguous()
+def convolved(
+    x: Tensor, spread: Tensor, bias: Tensor | None, channels_out: int, side: int, added: Tensor | None = None
+) -> Tensor:
+    """x (N, C, H, W) -> (N, K, H, W), by weights that `spread` made for this side. `added` as of `conv3x3`."""
+    kernels = library()
     assert kernels is not None
-    n, c, height, width = x.shape
-    y = torch.empty((n, channels_out, height, width), memory_format=torch.channels_last)
-    sizes = (n, height, width, c, channels_out, side, torch.get_num_threads())
-    native(kernels.sfumato_convolve, x, spread, bias, y, *sizes, wrote=y)
-    return y
+    sizes = (side, torch.get_num_threads())
+    return _made(kernels.sfumato_convolve, x, spread, bias, added, channels_out, *sizes)
 
 
-def room_bytes(shape: Sequence[int], channels_out: int, side: int) -> int:
-    """What `convolved` takes for itself while its result exists: a few tiles at all places."""
+def room_bytes(shape: Sequence[int], channels_out: int, side: int, kept: bool) -> int:
+    """What a convolution takes for itself while its result exists: a few tiles at all places.
+
+    Args:
+        kept: `convolved`; else `conv3x3`, which spreads its weights too, all of them or a few at a time.
+    """
     kernels, (n, c, height, width) = library(), shape
     assert kernels is not None
-    return 4 * kernels.sfumato_convolve_room(n, height, width, c, channels_out, side, torch.get_num_threads())
+    return 4 * kernels.sfumato_convolve_room(n, height, width, c, channels_out, side, kept, torch.get_num_threads())
 
 
 def spread_bytes(channels_in: int, channels_out: int, side: int) -> int:
@@ -105,8 +109,25 @@ def _held(floats: int) -> Tensor:
     return found
 
 
-def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, turned: bool) -> Tensor:
-    return convolved(x, spread(weight, 4, turned, lasting=False), bias, weight.shape[1 if turned else 0], 4)
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, turned: bool, added: Tensor | None) -> Tensor:
+    kernels, (out, into, down, right) = library(), weight.stride()
+    assert kernels is not None
+    steps = (out, into) if turned else (into, out)
+    rest = (*steps, down, right, turned, torch.get_num_threads())
+    return _made(kernels.sfumato_convolve_once, x, weight, bias, added, weight.shape[1 if turned else 0], *rest)
+
+
+def _made(
+    work: Any, x: Tensor, weight: Tensor, bias: Tensor | None, added: Tensor | None, channels_out: int, *rest: int
+) -> Tensor:
+    """What a kernel makes of x (N, C, H, W): (N, K, H, W)."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    bias = None if bias is None else bias.contiguous()
+    added = None if added is None else added.contiguous(memory_format=torch.channels_last)
+    n, c, height, width = x.shape
+    y = torch.empty((n, channels_out, height, width), memory_format=torch.channels_last)
+    native(work, x, weight, bias, added, y, n, height, width, c, channels_out, *rest, wrote=y)
+    return y
 
 
 def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
@@ -123,12 +144,12 @@ def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("sfumato::conv3x3", mutates_args=(), device_types="cpu")
-def _conv3x3_operation(x: Tensor, weight: Tensor, bias: Tensor | None, turned: bool) -> Tensor:
-    return _convolution(x, weight, bias, turned)
+def _conv3x3_operation(x: Tensor, weight: Tensor, bias: Tensor | None, turned: bool, added: Tensor | None) -> Tensor:
+    return _convolution(x, weight, bias, turned, added)
 
 
 @_conv3x3_operation.register_fake
-def _(x: Tensor, weight: Tensor, bias: Tensor | None, turned: bool) -> Tensor:
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, turned: bool, added: Tensor | None) -> Tensor:
     shape = (x.shape[0], weight.shape[1 if turned else 0], *x.shape[2:])
     return x.new_empty(shape).contiguous(memory_format=torch.channels_last)
 
@@ -147,16 +168,16 @@ def _(x: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _keep_convolution(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    x, weight, _, ctx.turned = inputs
+    x, weight, _, ctx.turned, _ = inputs
     ctx.save_for_backward(x, weight)
 
 
-def _convolution_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+def _convolution_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     (x, weight), wants = ctx.saved_tensors, ctx.needs_input_grad
     dx = conv3x3(gradient, weight, None, not ctx.turned) if wants[0] else None
     ends = (gradient, x) if ctx.turned else (x, gradient)
     dw = weight_gradient(*ends) if wants[1] else None
-    return dx, dw, gradient.sum((0, 2, 3)) if wants[2] else None, None
+    return dx, dw, gradient.sum((0, 2, 3)) if wants[2] else None, None, gradient if wants[4] else None
 
 
 def _keep_weight_gradient(ctx: Any, inputs: tuple, output: Tensor) -> None:
