@@ -52,8 +52,8 @@ class Stage(nn.Module):
         )
         self.attention = _attention(config, channels_out) if attends else None
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Context | None) -> Tensor:
-        x = self.block(x, embedding)
+    def forward(self, x: Tensor, embedding: Tensor, context: Context | None, beside: Tensor | None = None) -> Tensor:
+        x = self.block(x, embedding, beside)
         if self.attention is None:
             return x
         return self.attention(x) if context is None else self.attention(x, context)

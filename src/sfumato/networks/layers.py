@@ -97,16 +97,27 @@ class ResBlock(nn.Module):
         self.conv2 = conv(channels_out, channels_out, zero=True)
         self.skip = conv(channels_in, channels_out, size=1) if channels_in != channels_out else nn.Identity()
 
-    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        """(N, Cin, H, W), (N, E) already through SiLU -> (N, Cout, H, W), or H and W halved or doubled."""
-        h = self.conv1(self.resample(self.norm1(x)))
+    def forward(self, x: Tensor, embedding: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
+        """(N, Cin, H, W), (N, E) already through SiLU -> (N, Cout, H, W), or H and W halved or doubled.
+
+        Args:
+            x: the pictures, or their first channels.
+            embedding: of the time.
+            beside: the other channels, where these do not lie in one tensor.
+        """
+        h = self.conv1(self.resample(self.norm1(x, beside=beside)))
         if self.embed is None:
             h = self.norm2(h)
         elif self.scale_shift:
             h = self.norm2(h, film=self.embed(embedding))
         else:
             h = self.norm2(h, added=self.embed(embedding))
-        return self.conv2(self.dropout(h), added=self.skip(self.resample(x)))
+        return self.conv2(self.dropout(h), added=self._skipped(x, beside))
+
+    def _skipped(self, x: Tensor, beside: Tensor | None) -> Tensor:
+        if beside is None or isinstance(self.skip, nn.Identity):
+            return self.skip(self.resample(x if beside is None else torch.cat([x, beside], dim=1)))
+        return self.skip(self.resample(x), beside=self.resample(beside))
 
 
 class Attention(nn.Module):

@@ -80,7 +80,7 @@ def adapt(network: UNet, rank: int, alpha: float, targets: Targets = "all") -> n
                 f"most {min(rows, columns)}"
             )
         factors[name.replace(".", "_")] = layer.lora = Factors(layer, rank, alpha).to(device)
-        layer.register_forward_hook(_add)
+        layer.register_forward_hook(_add, with_kwargs=True)
     if not factors:
         raise InputError(f"this network has no layers to adapt among its {targets}")
     return factors
@@ -98,6 +98,7 @@ def adaptable(network: UNet, targets: Targets) -> dict[str, Layer]:
     return found
 
 
-def _add(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+def _add(layer: nn.Module, inputs: tuple[Tensor], named: dict[str, Tensor | None], output: Tensor) -> Tensor:
     """A hook: the layer's output with that of its factors."""
-    return output + layer.get_submodule("lora")(inputs[0])
+    x, beside = inputs[0], named.get("beside")
+    return output + layer.get_submodule("lora")(x if beside is None else torch.cat([x, beside], dim=1))

@@ -125,13 +125,7 @@ class UNet(nn.Module):
         for layer in self.middle:
             h = through(layer, h, embedding, context)
         for index, layer in enumerate(self.up):
-            if self.resizes(index):
-                h = through(layer, h, embedding, context)
-            elif recomputes:  # what is kept is the two, and not the two and both joined
-                h = checkpoint(_joined, layer, h, kept.pop(), embedding, context, use_reentrant=False)
-            else:
-                h = torch.cat([h, kept.pop()], dim=1)
-                h = through(layer, h, embedding, context)
+            h = through(layer, h, embedding, context, None if self.resizes(index) else kept.pop())
         h = self.leave(h).to(given)
         return F.pixel_shuffle(h, config.patch) if config.patch > 1 else h
 
@@ -176,10 +170,8 @@ class UNet(nn.Module):
         return torch.stack(rows).sum(0)
 
 
-def _through(layer: nn.Module, h: Tensor, embedding: Tensor, context: Context | None) -> Tensor:
-    return layer(h, embedding, context) if isinstance(layer, Stage) else layer(h)
-
-
-def _joined(layer: nn.Module, h: Tensor, kept: Tensor, embedding: Tensor, context: Context | None) -> Tensor:
-    """Through a stage on the way up, with what the way down kept."""
-    return layer(torch.cat([h, kept], dim=1), embedding, context)
+def _through(
+    layer: nn.Module, h: Tensor, embedding: Tensor, context: Context | None, kept: Tensor | None = None
+) -> Tensor:
+    """Through a layer; through a stage on the way up with what the way down kept."""
+    return layer(h, embedding, context, kept) if isinstance(layer, Stage) else layer(h)

@@ -11,6 +11,7 @@ from sfumato.networks.kernels.conv import Conv2d
 from sfumato.networks.kernels.kept import KEPT
 from sfumato.networks.kernels.norm import GroupNorm
 from sfumato.networks.kernels.winograd import conv3x3
+from sfumato.networks.layers import ResBlock
 
 pytestmark = pytest.mark.skipif(build.library() is None, reason="needs a C++ compiler")
 ERROR = 2e-5  # of the largest number
@@ -36,6 +37,33 @@ def test_the_layer_is_torchs_layer(size, monkeypatch):
     for one, other in zip(*gradients, strict=True):
         check(one, other)
     assert len(calls) == (size == 3)
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_of_channels_in_two_tensors_it_is_that_of_both_joined(learns):
+    layer, x, beside = Conv2d(24, 16, 1), torch.randn(3, 8, 5, 7), torch.randn(3, 16, 5, 7)
+    added, double = torch.randn(3, 16, 5, 7), torch.nn.Conv2d(24, 16, 1).double()
+    double.load_state_dict(layer.state_dict())
+    joined = torch.cat([x, beside], dim=1).double()
+    with torch.set_grad_enabled(learns):
+        y, expected = layer(x, added, beside), double(joined) + added
+        check(y, expected)
+    if learns:
+        for one, other in zip(
+            torch.autograd.grad(y.square().sum(), list(layer.parameters())),
+            torch.autograd.grad(expected.square().sum(), list(double.parameters())),
+            strict=True,
+        ):
+            check(one, other)
+
+
+@pytest.mark.parametrize("resample", [None, "down", "up"])
+@pytest.mark.parametrize("channels", [24, 32])  # with a convolution beside the block, and without
+def test_a_block_of_channels_in_two_tensors_is_that_of_both_joined(channels, resample):
+    block = ResBlock(channels, 32, 12, groups=4, resample=resample)
+    torch.nn.init.normal_(block.conv2.weight, std=0.1)
+    x, beside, embedding = torch.randn(2, 8, 8, 8), torch.randn(2, channels - 8, 8, 8), torch.randn(2, 12)
+    check(block(x, embedding, beside), block(torch.cat([x, beside], dim=1), embedding))
 
 
 @given(

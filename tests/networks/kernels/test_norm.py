@@ -114,13 +114,52 @@ def test_a_picture_is_the_same_in_any_batch():
     assert torch.equal(whole[3:4], alone)
 
 
+@given(
+    n=st.integers(1, 4),
+    first=st.integers(1, 5),
+    others=st.integers(1, 5),
+    side=st.integers(3, 9),
+    added=st.booleans(),
+    film=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_channels_in_two_tensors_are_those_of_one(n, first, others, side, added, film, seed):
+    """Groups of 8 channels may begin in one and end in the other: bit for bit."""
+    whole, c = made(n, 8 * (first + others), side, side, added, film, seed=seed), 8 * first
+    x, *rest = whole
+    gradient = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    joined = results(normalised, whole, first + others, True)
+    parts = [t.clone().requires_grad_() for t in (x[:, :c], x[:, c:])]
+    leaves = [None if t is None else t.clone().requires_grad_() for t in rest]
+    y = normalised(parts[0], *leaves, first + others, 1e-6, True, parts[1])
+    assert torch.equal(y, joined[0])
+    assert torch.equal(
+        plainly_normalised(*whole, 8, 1e-6, True), plainly_normalised(parts[0], *rest, 8, 1e-6, True, parts[1])
+    )
+    found = torch.autograd.grad(y, [*parts, *(t for t in leaves if t is not None)], gradient)
+    assert torch.equal(torch.cat(found[:2], 1), joined[1])
+    assert all(map(torch.equal, found[2:], joined[2:]))
+
+
+def test_second_gradients_of_two_tensors_are_those_of_one():
+    found = []
+    for parted in (True, False):
+        x, weight, bias = (t.detach().requires_grad_() for t in made(2, 32, 6, 7)[:3])
+        parts = (x[:, :8], x[:, 8:]) if parted else (x, None)
+        y = normalised(parts[0], weight, bias, None, None, 8, 1e-6, True, parts[1])
+        first = torch.autograd.grad(y.pow(3).sum(), (x, weight, bias), create_graph=True)
+        found.append(torch.autograd.grad(torch.stack([g.square().mean() for g in first]).sum(), (x, weight, bias)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
 def test_any_order_in_memory():
     x, weight, bias, added, film = made(2, 32, 5, 7, added=True, film=True)
     expected = normalised(x, weight, bias, added, film, 32, 1e-6, True)
     assert torch.equal(normalised(x.contiguous(), weight, bias, added, film, 32, 1e-6, True), expected)
     wide = torch.stack([film, film], 2)[..., 0]
     assert torch.equal(normalised(x, weight, bias, added, wide, 32, 1e-6, True), expected)
-    assert torch.equal(torch.ops.sfumato.normalised(x, weight, bias, added, film, 32, 1e-6, True)[0], expected)
+    assert torch.equal(torch.ops.sfumato.normalised(x, weight, bias, added, film, 32, 1e-6, True, None)[0], expected)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -146,7 +185,11 @@ def test_second_gradients_are_those_of_float64():
 def test_torch_knows_the_operation():
     for added, film in ((True, False), (False, True), (False, False)):
         tensors = [None if t is None else t.requires_grad_() for t in made(2, 16, 5, 6, added, film)]
-        torch.library.opcheck(torch.ops.sfumato.normalised, (*tensors, 8, 1e-6, True))
+        beside = torch.randn(2, 16, 5, 6, requires_grad=True) if film else None
+        if beside is not None:
+            tensors[1:3] = (torch.randn(32, requires_grad=True) for _ in range(2))
+            tensors[4] = torch.randn(2, 64, requires_grad=True)
+        torch.library.opcheck(torch.ops.sfumato.normalised, (*tensors, 8, 1e-6, True, beside))
 
 
 # ---- the layer -------------------------------------------------------------------------------------------------------

@@ -31,8 +31,8 @@ SIGNATURES = {  # arguments and result
     "sfumato_convolve": ("pppppnnnnnii", "i"),
     "sfumato_convolve_once": ("ppppp" + "n" * 9 + "ii", "i"),
     "sfumato_weight_gradient": ("pppnnnnni", "i"),
-    "sfumato_normalise": ("p" * 7 + "nnnn" + "dii", "i"),
-    "sfumato_normalise_gradients": ("p" * 12 + "nnnn" + "ii", "i"),
+    "sfumato_normalise": ("p" * 8 + "nnnnn" + "dii", "i"),
+    "sfumato_normalise_gradients": ("p" * 14 + "nnnnn" + "ii", "i"),
 }
 
 log = logging.getLogger("sfumato")

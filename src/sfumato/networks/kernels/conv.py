@@ -32,9 +32,22 @@ class Conv2d(nn.Conv2d):
     and whether gradients are to come.
     """
 
-    def forward(self, input: Tensor, added: Tensor | None = None) -> Tensor:  # noqa: A002 (torch's own name)
-        """(N, C, H, W) -> (N, K, H', W'), plus what is `added`, of that shape."""
+    def forward(
+        self,
+        input: Tensor,  # noqa: A002 (torch's own name)
+        added: Tensor | None = None,
+        beside: Tensor | None = None,
+    ) -> Tensor:
+        """(N, C, H, W) -> (N, K, H', W').
+
+        Args:
+            input: the pictures, or their first channels.
+            added: what to add, of the result's shape.
+            beside: the other channels, where these do not lie in one tensor; of a 1x1 convolution.
+        """
         x = input
+        if beside is not None:
+            return _sum(self._of_both(x, beside), added)
         plain = self.stride == (1, 1) and self.groups == 1 and self.dilation == (1, 1)
         fitting = x.ndim == 4 and x.shape[1] == self.in_channels and x.dtype == self.weight.dtype == torch.float32
         if not plain or not fitting or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
@@ -51,6 +64,20 @@ class Conv2d(nn.Conv2d):
             if fits(x.shape, self.out_channels):
                 return conv3x3(x, self.weight, self.bias, False, added)
         return _sum(super().forward(x), added)
+
+    def _of_both(self, x: Tensor, beside: Tensor) -> Tensor:
+        """Of a 1x1 convolution, without joining what it is of: the sum of those of both."""
+        plain = (*self.stride, *self.padding, self.groups) == (1, 1, 0, 0, 1) and x.device.type == "cpu"
+        if self.kernel_size != (1, 1) or not plain or torch.is_autocast_enabled("cpu"):
+            return super().forward(torch.cat([x, beside], dim=1))
+        rows, others = (t.permute(0, 2, 3, 1) for t in (x, beside))
+        weight, parted = self.weight.flatten(1), x.shape[1]
+        y, others, rest = F.linear(rows, weight[:, :parted], self.bias), others.flatten(0, 2), weight[:, parted:].t()
+        if torch.is_grad_enabled():
+            y = torch.addmm(y.flatten(0, 2), others, rest).view(y.shape)
+        else:
+            y.view(-1, self.out_channels).addmm_(others, rest)
+        return y.permute(0, 3, 1, 2)
 
     def train(self, mode: bool = True) -> Conv2d:
         if mode:

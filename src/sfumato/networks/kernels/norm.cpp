@@ -2,7 +2,8 @@
 //
 //   z = (1 + scale) ((x + before - mean) / sqrt(variance + eps) gamma + beta) + shift,   y = z or z sigmoid(z)
 //
-// before, scale and shift are numbers of a picture and channel. Sums are of double precision, taken over pieces of a
+// before, scale and shift are numbers of a picture and channel. x may lie in two parts, some of its channels in each.
+// Sums are of double precision, taken over pieces of a
 // picture that depend on its shape alone, so that the number of threads changes nothing.
 
 #include <cmath>
@@ -20,12 +21,20 @@ constexpr long PIECE_FLOATS = 16384;  // of a piece: half of a core's first cach
 
 struct Shape {
     long n, positions, c, groups, piece, pieces;
-    Shape(long n, long positions, long c, long groups) : n(n), positions(positions), c(c), groups(groups) {
+    long parted;  // channels in the first of two parts of x; c: there is one
+    Shape(long n, long positions, long c, long parted, long groups)
+        : n(n), positions(positions), c(c), groups(groups), parted(parted) {
         piece = std::max(TOGETHER, PIECE_FLOATS / c / TOGETHER * TOGETHER);
         pieces = (positions + piece - 1) / piece;
     }
     long first(long i) const { return i * piece; }
     long last(long i) const { return std::min(positions, (i + 1) * piece); }
+    // work(part of x, its first channel, how many it has)
+    template <class Work>
+    void each_part(Work work) const {
+        work(0, 0, parted);
+        if (parted < c) work(1, parted, c - parted);
+    }
 };
 
 template <class V>
@@ -62,10 +71,10 @@ inline V sigmoid(V z) {
     return 1.f / (1.f + exponential(-z));
 }
 
-// Sums and sums of squares of x + before, for each channel, over positions first … last.
-void moments(const float* x, const float* before, long c, long first, long last, double* sums) {
-    double* squares = sums + c;
-    std::memset(sums, 0, 2 * c * sizeof(double));
+// Sums and sums of squares of x + before, for each of c channels, over positions first … last.
+void moments(const float* x, const float* before, long c, long first, long last, double* sums, double* squares) {
+    std::memset(sums, 0, c * sizeof(double));
+    std::memset(squares, 0, c * sizeof(double));
     for (long at = first; at < last; at += TOGETHER) {
         long rows = std::min(TOGETHER, last - at);
         for (long q = 0; q < c; q += HALF) {
@@ -98,6 +107,9 @@ struct Told {
 struct Line {
     float *middle, *slope, *base, *bend;
     double* rest;
+    Line from(long channel) const {
+        return {middle + channel, slope + channel, base + channel, bend + channel, rest + channel};
+    }
 };
 
 void draw(const Shape& s, long i, const double* mean, const double* rstd, const float* gamma, const float* beta,
@@ -114,20 +126,23 @@ void draw(const Shape& s, long i, const double* mean, const double* rstd, const 
     }
 }
 
+// Of c channels, to where all of y has y_pitch.
 template <bool SILU>
-void apply(const float* x, float* y, long c, long first, long last, const Line& line) {
+void apply(const float* x, float* y, long c, long y_pitch, long first, long last, const Line& line) {
     for (long at = first; at < last; at++)
         each_lanes(c, [&](long q, auto zero) {
             using V = decltype(zero);
             V z = (load<V>(x + at * c + q) - load<V>(line.middle + q)) * load<V>(line.slope + q) + load<V>(line.base + q);
-            store(y + at * c + q, SILU ? z * sigmoid(z) : z);
+            store(y + at * y_pitch + q, SILU ? z * sigmoid(z) : z);
         });
 }
 
-// The gradient of z into dx; for each channel the sums of it, of it times (x - middle), and of (x - middle).
+// The gradient of z into dx; for each of c channels the sums of it, of it times (x - middle), and of (x - middle), kinds
+// of sums as far apart as positions of dy.
 template <bool SILU>
-void unbend(const float* x, const float* dy, float* dx, long c, long first, long last, const Line& line, double* sums) {
-    std::memset(sums, 0, 3 * c * sizeof(double));
+void unbend(const float* x, const float* dy, float* dx, long c, long dy_pitch, long first, long last, const Line& line,
+            double* sums) {
+    for (long kind = 0; kind < 3; kind++) std::memset(sums + kind * dy_pitch, 0, c * sizeof(double));
     for (long at = first; at < last; at += TOGETHER) {
         long rows = std::min(TOGETHER, last - at);
         each_lanes(c, [&](long q, auto zero) {
@@ -136,7 +151,7 @@ void unbend(const float* x, const float* dy, float* dx, long c, long first, long
             V sum{}, product{}, plain{};
             for (long i = 0; i < rows; i++) {
                 long place = (at + i) * c + q;
-                V t = load<V>(x + place) - middle, dz = load<V>(dy + place);
+                V t = load<V>(x + place) - middle, dz = load<V>(dy + (at + i) * dy_pitch + q);
                 if (SILU) {
                     V z = t * slope + base, s = sigmoid(z);
                     dz *= s * (1.f + z * (1.f - s));
@@ -147,10 +162,22 @@ void unbend(const float* x, const float* dy, float* dx, long c, long first, long
                 plain += t;
             }
             add(sums + q, sum);
-            add(sums + c + q, product);
-            add(sums + 2 * c + q, plain);
+            add(sums + dy_pitch + q, product);
+            add(sums + 2 * dy_pitch + q, plain);
         });
     }
+}
+
+// From the gradient of z to that of x.
+void finish(const float* x, float* dx, long c, long first, long last, const Line& line) {
+    for (long at = first; at < last; at++)
+        each_lanes(c, [&](long q, auto zero) {
+            using V = decltype(zero);
+            V t = load<V>(x + at * c + q) - load<V>(line.middle + q);
+            V slope = load<V>(line.slope + q), bend = load<V>(line.bend + q), base = load<V>(line.base + q);
+            float* place = dx + at * c + q;
+            store(place, load<V>(place) * slope + t * bend + base);
+        });
 }
 
 // What a picture is worked on with: sums of its pieces (each `size` numbers), and its line.
@@ -179,13 +206,29 @@ int each(const Shape& s, long size, int threads, Picture picture) {
     return 0;
 }
 
+// The two parts of something, the second of which may not be there.
+template <class Number>
+struct Parts {
+    Number* of[2];
+    // That of picture i.
+    Number* picture(const Shape& s, long part, long i) const {
+        return of[part] + i * s.positions * (part ? s.c - s.parted : s.parted);
+    }
+};
+
 template <bool SILU>
-int normalise(const float* x, const float* gamma, const float* beta, Told told, float* y, double* mean, double* rstd,
+int normalise(Parts<const float> x, const float* gamma, const float* beta, Told told, float* y, double* mean, double* rstd,
               const Shape& s, double eps, int threads) {
     long size = 2 * s.c, width = s.c / s.groups;
     return each(s, size, threads, [&](long i, Bench& b, int threads) {
-        const float *before = told.before ? told.before + i * s.c : nullptr, *from = x + i * s.positions * s.c;
-        share(s.pieces, threads, [&](long j) { moments(from, before, s.c, s.first(j), s.last(j), b.sums + j * size); });
+        const float* before = told.before ? told.before + i * s.c : nullptr;
+        share(s.pieces, threads, [&](long j) {
+            s.each_part([&](long part, long channel, long count) {
+                double* sums = b.sums + j * size + channel;
+                const float* some = before ? before + channel : nullptr;
+                moments(x.picture(s, part, i), some, count, s.first(j), s.last(j), sums, sums + s.c);
+            });
+        });
         combine(b.sums, s.pieces, size);
         double count = (double)width * s.positions;
         for (long g = 0; g < s.groups; g++) {
@@ -197,26 +240,33 @@ int normalise(const float* x, const float* gamma, const float* beta, Told told, 
         }
         draw(s, i, mean, rstd, gamma, beta, told, b.line);
         float* to = y + i * s.positions * s.c;
-        share(s.pieces, threads, [&](long j) { apply<SILU>(from, to, s.c, s.first(j), s.last(j), b.line); });
+        share(s.pieces, threads, [&](long j) {
+            s.each_part([&](long part, long channel, long count) {
+                apply<SILU>(x.picture(s, part, i), to + channel, count, s.c, s.first(j), s.last(j), b.line.from(channel));
+            });
+        });
     });
 }
 
 struct Gradients {
-    float *x, *gamma, *beta, *before, *film;  // as what they are gradients of; the last two may be null
+    Parts<float> x;
+    float *gamma, *beta, *before, *film;  // as what they are gradients of; the last two may be null
 };
 
 template <bool SILU>
-int unnormalise(const float* x, const float* gamma, const float* beta, Told told, const float* dy, const double* mean,
+int unnormalise(Parts<const float> x, const float* gamma, const float* beta, Told told, const float* dy, const double* mean,
                 const double* rstd, Gradients to, const Shape& s, int threads) {
     long size = 3 * s.c, width = s.c / s.groups;
     double* parts = room<double>(s.n * 2 * s.c);  // of the gradients of gamma and beta
     if (!parts) return 1;
     int failed = each(s, size, threads, [&](long i, Bench& b, int threads) {
-        const float *from = x + i * s.positions * s.c, *given = dy + i * s.positions * s.c;
-        float* dx = to.x + i * s.positions * s.c;
+        const float* given = dy + i * s.positions * s.c;
         draw(s, i, mean, rstd, gamma, beta, told, b.line);
         share(s.pieces, threads, [&](long j) {
-            unbend<SILU>(from, given, dx, s.c, s.first(j), s.last(j), b.line, b.sums + j * size);
+            s.each_part([&](long part, long channel, long count) {
+                unbend<SILU>(x.picture(s, part, i), given + channel, to.x.picture(s, part, i), count, s.c, s.first(j),
+                             s.last(j), b.line.from(channel), b.sums + j * size + channel);
+            });
         });
         combine(b.sums, s.pieces, size);
         double count = (double)width * s.positions;
@@ -243,14 +293,9 @@ int unnormalise(const float* x, const float* gamma, const float* beta, Told told
             }
         }
         share(s.pieces, threads, [&](long j) {
-            for (long at = s.first(j); at < s.last(j); at++)
-                each_lanes(s.c, [&](long q, auto zero) {
-                    using V = decltype(zero);
-                    V t = load<V>(from + at * s.c + q) - load<V>(b.line.middle + q);
-                    float* place = dx + at * s.c + q;
-                    V slope = load<V>(b.line.slope + q), bend = load<V>(b.line.bend + q), base = load<V>(b.line.base + q);
-                    store(place, load<V>(place) * slope + t * bend + base);
-                });
+            s.each_part([&](long part, long channel, long count) {
+                finish(x.picture(s, part, i), to.x.picture(s, part, i), count, s.first(j), s.last(j), b.line.from(channel));
+            });
         });
     });
     for (long q = 0; !failed && q < s.c; q++) {
@@ -266,23 +311,25 @@ int unnormalise(const float* x, const float* gamma, const float* beta, Told told
 
 extern "C" {
 
-// y of x (N, positions, C); moments (2, N, groups), means and then 1 / sqrt(variance + eps), are for the gradients.
-// Returns 0, or 1 without memory.
-int sfumato_normalise(const float* x, const float* gamma, const float* beta, const float* before, const float* film,
-                      float* y, double* moments, long n, long positions, long c, long groups, double eps, int silu,
-                      int threads) {
+// y (N, positions, C) of x, the first `parted` channels, and beside, the others, null where these are all; moments (2, N,
+// groups), means and then 1 / sqrt(variance + eps), are for the gradients. Returns 0, or 1 without memory.
+int sfumato_normalise(const float* x, const float* beside, const float* gamma, const float* beta, const float* before,
+                      const float* film, float* y, double* moments, long n, long positions, long c, long parted,
+                      long groups, double eps, int silu, int threads) {
     auto work = silu ? normalise<true> : normalise<false>;
-    return work(x, gamma, beta, {before, film}, y, moments, moments + n * groups, Shape(n, positions, c, groups), eps, threads);
+    Shape s(n, positions, c, parted, groups);
+    return work({x, beside}, gamma, beta, {before, film}, y, moments, moments + n * groups, s, eps, threads);
 }
 
-// All gradients for dy, that of y. Those of before and film are left out where these are null.
-int sfumato_normalise_gradients(const float* x, const float* gamma, const float* beta, const float* before,
-                                const float* film, const float* dy, const double* moments, float* dx,
-                                float* dgamma, float* dbeta, float* dbefore, float* dfilm, long n, long positions, long c,
-                                long groups, int silu, int threads) {
+// All gradients for dy, that of y. Those of beside, before and film are left out where these are null.
+int sfumato_normalise_gradients(const float* x, const float* beside, const float* gamma, const float* beta,
+                                const float* before, const float* film, const float* dy, const double* moments, float* dx,
+                                float* dbeside, float* dgamma, float* dbeta, float* dbefore, float* dfilm, long n,
+                                long positions, long c, long parted, long groups, int silu, int threads) {
     auto work = silu ? unnormalise<true> : unnormalise<false>;
-    Gradients to{dx, dgamma, dbeta, dbefore, dfilm};
-    return work(x, gamma, beta, {before, film}, dy, moments, moments + n * groups, to, Shape(n, positions, c, groups), threads);
+    Gradients to{{dx, dbeside}, dgamma, dbeta, dbefore, dfilm};
+    Shape s(n, positions, c, parted, groups);
+    return work({x, beside}, gamma, beta, {before, film}, dy, moments, moments + n * groups, to, s, threads);
 }
 
 }  // extern "C"

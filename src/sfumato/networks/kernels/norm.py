@@ -29,18 +29,26 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(groups, channels, eps)
         self.silu = silu
 
-    def forward(self, input: Tensor, added: Tensor | None = None, film: Tensor | None = None) -> Tensor:  # noqa: A002
+    def forward(
+        self,
+        input: Tensor,  # noqa: A002 (torch's own name)
+        added: Tensor | None = None,
+        film: Tensor | None = None,
+        beside: Tensor | None = None,
+    ) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W).
 
         Args:
-            input: the picture.
+            input: the picture, or its first channels.
             added: (N, C), added before the normalisation (Ho et al. 2020).
             film: (N, 2C) scales s and shifts b: the normalised becomes (1 + s)·h + b (Dhariwal & Nichol 2021, eq. 6).
+            beside: the other channels, where these do not lie in one tensor.
         """
-        x = input
-        arguments = (x, self.weight, self.bias, added, film, self.num_groups, self.eps, self.silu)
-        fitting = x.ndim == 4 and x.shape[1] == self.num_channels and x.dtype == self.weight.dtype == torch.float32
-        plain = fitting and x.device.type == "cpu" and x.shape[1] % LANES == 0
+        x, parts = input, (input,) if beside is None else (input, beside)
+        arguments = (x, self.weight, self.bias, added, film, self.num_groups, self.eps, self.silu, beside)
+        fitting = all(part.ndim == 4 and part.dtype == torch.float32 and part.shape[1] % LANES == 0 for part in parts)
+        whole = fitting and sum(part.shape[1] for part in parts) == self.num_channels
+        plain = whole and self.weight.dtype == torch.float32 and x.device.type == "cpu"
         if plain and x.numel() and not torch.is_autocast_enabled("cpu") and available():
             return normalised(*arguments)
         return plainly_normalised(*arguments)
@@ -55,8 +63,10 @@ def plainly_normalised(
     groups: int,
     eps: float,
     silu: bool,
+    beside: Tensor | None = None,
 ) -> Tensor:
     """As `normalised`, by torch's own operations: for all devices and number types."""
+    x = x if beside is None else torch.cat([x, beside], dim=1)
     h = F.group_norm(x if added is None else x + added[:, :, None, None], groups, weight, bias, eps)
     if film is not None:
         scale, shift = film[:, :, None, None].chunk(2, dim=1)
@@ -73,20 +83,22 @@ def normalised(
     groups: int,
     eps: float,
     silu: bool,
+    beside: Tensor | None = None,
 ) -> Tensor:
     """Group normalisation (Wu & He 2018) of x + added, times 1 + scale plus shift, through SiLU. All float32.
 
     Mean and variance are of double precision. For the gradients nothing is kept but x and these.
 
     Args:
-        x: (N, C, H, W), C a multiple of 8.
+        x: (N, C, H, W), C a multiple of 8; or with `beside` its first channels.
         weight, bias: (C,).
         added: (N, C); None: nothing is added.
         film: (N, 2C), scales and then shifts; None: neither.
         groups, eps: as of `nn.GroupNorm`.
         silu: whether SiLU follows.
+        beside: (N, C', H, W), the other channels of x: nothing is joined for it. C' is a multiple of 8 too.
     """
-    arguments = (x, weight, bias, added, film, groups, eps, silu)
+    arguments = (x, weight, bias, added, film, groups, eps, silu, beside)
     if not eager(x):
         return torch.ops.sfumato.normalised(*arguments)[0]
     return (_Normalised.apply(*arguments) if torch.is_grad_enabled() else _normalised(*arguments))[0]
@@ -104,16 +116,20 @@ def _normalised(
     groups: int,
     eps: float,
     silu: bool,
+    beside: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """The result; mean and 1/√(variance + eps), (2, N, groups) float64."""
     x, kernels = x.contiguous(memory_format=torch.channels_last), library()
+    beside = None if beside is None else beside.contiguous(memory_format=torch.channels_last)
     weight, bias = weight.contiguous(), bias.contiguous()
     added, film = (None if t is None else t.contiguous() for t in (added, film))
     assert kernels is not None
     n, c, height, width = x.shape
-    y, moments = torch.empty_like(x), torch.empty((2, n, groups), dtype=torch.float64)
-    sizes = (n, height * width, c, groups, eps, silu, torch.get_num_threads())
-    native(kernels.sfumato_normalise, x, weight, bias, added, film, y, moments, *sizes, wrote=y)
+    whole = c if beside is None else c + beside.shape[1]
+    y = torch.empty((n, whole, height, width), memory_format=torch.channels_last)
+    moments = torch.empty((2, n, groups), dtype=torch.float64)
+    sizes = (n, height * width, whole, c, groups, eps, silu, torch.get_num_threads())
+    native(kernels.sfumato_normalise, x, beside, weight, bias, added, film, y, moments, *sizes, wrote=y)
     return y, moments
 
 
@@ -127,19 +143,22 @@ def _gradients(
     film: Tensor | None,
     groups: int,
     silu: bool,
+    beside: Tensor | None,
 ) -> list[Tensor]:
-    """Of x, weight, bias, and of added and film where there are such."""
+    """Of x, weight, bias, and of added, film and beside where there are such."""
     x, gradient = (t.contiguous(memory_format=torch.channels_last) for t in (x, gradient))
+    beside = None if beside is None else beside.contiguous(memory_format=torch.channels_last)
     weight, bias = weight.contiguous(), bias.contiguous()
     added, film = (None if t is None else t.contiguous() for t in (added, film))
     kernels, (n, c, height, width) = library(), x.shape
     assert kernels is not None
-    into = [None if t is None else torch.empty_like(t) for t in (x, weight, bias, added, film)]
-    dx, told, sizes = into[0], (x, weight, bias, added, film), (n, height * width, c, groups, silu)
+    told = (x, beside, weight, bias, added, film)
+    into = [None if t is None else torch.empty_like(t) for t in told]
+    dx, dbeside, *others = into
     assert dx is not None
-    work, threads = kernels.sfumato_normalise_gradients, torch.get_num_threads()
-    native(work, *told, gradient, moments, *into, *sizes, threads, wrote=dx)
-    return [t for t in into if t is not None]
+    sizes = (n, height * width, gradient.shape[1], c, groups, silu, torch.get_num_threads())
+    native(kernels.sfumato_normalise_gradients, *told, gradient, moments, *into, *sizes, wrote=dx)
+    return [t for t in (dx, *others, dbeside) if t is not None]
 
 
 # ---- as operations of torch ------------------------------------------------------------------------------------------
@@ -155,13 +174,15 @@ def _operation(
     groups: int,
     eps: float,
     silu: bool,
+    beside: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    return _normalised(x, weight, bias, added, film, groups, eps, silu)
+    return _normalised(x, weight, bias, added, film, groups, eps, silu, beside)
 
 
 @_operation.register_fake
-def _(x, weight, bias, added, film, groups, eps, silu):
-    y = torch.empty_like(x).contiguous(memory_format=torch.channels_last)
+def _(x, weight, bias, added, film, groups, eps, silu, beside):
+    whole = x.shape[1] if beside is None else x.shape[1] + beside.shape[1]
+    y = x.new_empty((x.shape[0], whole, *x.shape[2:])).contiguous(memory_format=torch.channels_last)
     return y, x.new_empty((2, x.shape[0], groups), dtype=torch.float64)
 
 
@@ -176,14 +197,17 @@ def _gradients_operation(
     film: Tensor | None,
     groups: int,
     silu: bool,
+    beside: Tensor | None,
 ) -> list[Tensor]:
-    return _gradients(gradient, moments, x, weight, bias, added, film, groups, silu)
+    return _gradients(gradient, moments, x, weight, bias, added, film, groups, silu, beside)
 
 
 @_gradients_operation.register_fake
-def _(gradient, moments, x, weight, bias, added, film, groups, silu):
-    dx = torch.empty_like(x).contiguous(memory_format=torch.channels_last)
-    return [dx, *(torch.empty_like(t) for t in (weight, bias, added, film) if t is not None)]
+def _(gradient, moments, x, weight, bias, added, film, groups, silu, beside):
+    dx, *dbeside = (
+        torch.empty_like(t).contiguous(memory_format=torch.channels_last) for t in (x, beside) if t is not None
+    )
+    return [dx, *(torch.empty_like(t) for t in (weight, bias, added, film) if t is not None), *dbeside]
 
 
 # ---- gradients -------------------------------------------------------------------------------------------------------
@@ -191,21 +215,25 @@ def _(gradient, moments, x, weight, bias, added, film, groups, silu):
 
 def _keep(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(output[1], *inputs[:5])
-    ctx.rest = inputs[5:]
+    ctx.save_for_backward(output[1], *inputs[:5], inputs[8])
+    ctx.rest = inputs[5:8]
 
 
 def _backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    moments, x, weight, bias, added, film = ctx.saved_tensors
-    inputs, (groups, eps, silu) = (x, weight, bias, added, film), ctx.rest
+    moments, *inputs = ctx.saved_tensors
+    *first, beside = inputs
+    groups, eps, silu = ctx.rest
+    wants = (*ctx.needs_input_grad[:5], ctx.needs_input_grad[8])
     if torch.is_grad_enabled():  # gradients of these gradients are wanted
-        wanted = [t for t, wants in zip(inputs, ctx.needs_input_grad, strict=False) if wants]
-        y = plainly_normalised(x, weight, bias, added, film, groups, eps, silu)
-        found = iter(torch.autograd.grad(y, wanted, gradient, create_graph=True))
-        return *(next(found) if wants else None for wants in ctx.needs_input_grad[:5]), None, None, None
-    work = _gradients if eager(gradient) else torch.ops.sfumato.normalised_gradients
-    found = iter(work(gradient, moments, x, weight, bias, added, film, groups, silu))
-    return *(None if t is None else next(found) for t in inputs), None, None, None
+        wanted = [t for t, want in zip(inputs, wants, strict=True) if want]
+        y = plainly_normalised(*first, groups, eps, silu, beside)
+        made = iter(torch.autograd.grad(y, wanted, gradient, create_graph=True))
+        found = [next(made) if want else None for want in wants]
+    else:
+        work = _gradients if eager(gradient) else torch.ops.sfumato.normalised_gradients
+        made = iter(work(gradient, moments, *first, groups, silu, beside))
+        found = [None if t is None else next(made) for t in inputs]
+    return *found[:5], None, None, None, found[5]
 
 
 _operation.register_autograd(_backward, setup_context=_keep)
