@@ -1,10 +1,11 @@
 """Measure speed and memory beside other libraries.
 
-    python -m bench.speed [WORKLOAD …] [--quick] [--threads N …]
+    python -m bench.speed [WORKLOAD …] [--quick] [--threads N …] [--isa avx2]
 
 Each workload runs in a process of its own for each number of threads. Results go to bench/results/speed.json, where
 those of other workloads stay, and into the tables of docs/performance.md. With --quick there are fewer cases and
-rounds; results go to build/speed-quick.json, and the docs stay as they are.
+rounds; results go to build/speed-quick.json, and the docs stay as they are. With --isa, all sides do with less than
+the processor has, as they would on one that has no more; results go by names of their own, such as forward_avx2.
 """
 
 from __future__ import annotations
@@ -37,6 +38,14 @@ WORKLOADS = {  # -> numbers of threads
     "startup": (MOST,),
     "peaks": (MOST,),
 }
+LIMITS = {  # what the environment says to our kernels, oneDNN (torch's, OpenVINO's), MKL and torch's own kernels
+    "avx2": {
+        "CXXFLAGS": "-mno-avx512f",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+    }
+}
 
 
 def main() -> None:
@@ -45,20 +54,28 @@ def main() -> None:
     )
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(WORKLOADS))
     parser.add_argument("--threads", nargs="+", type=int, metavar="N", help="default: 1 and 2 where it matters")
+    parser.add_argument("--isa", choices=LIMITS, help="no more than these instructions of the processor")
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds, under three minutes")
     asked = parser.parse_args()
     if unknown := set(asked.workloads) - WORKLOADS.keys():
         parser.error(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
     path = QUICK_RESULTS if asked.quick else RESULTS
     results = json.loads(path.read_text()) if path.exists() else {}
+    os.environ.update(LIMITS.get(asked.isa, {}))
     for name in asked.workloads or WORKLOADS:
         rows = []
         for threads in asked.threads or (WORKLOADS[name][-1:] if asked.quick else WORKLOADS[name]):
             os.environ["OMP_NUM_THREADS"] = str(threads)
             rows += alone(measured, name, threads, asked.quick)
-        command = f"python -m bench.speed {name}{' --quick' * asked.quick}"
+        limit = f" --isa {asked.isa}" if asked.isa else ""
+        command = f"python -m bench.speed {name}{' --quick' * asked.quick}{limit}"
         when = datetime.now(UTC).date().isoformat()
-        results[name] = {"command": command, "date": when, "machine": alone(machine.facts), "rows": rows}
+        results[f"{name}_{asked.isa}" if asked.isa else name] = {
+            "command": command,
+            "date": when,
+            "machine": alone(machine.facts),
+            "rows": rows,
+        }
         path.parent.mkdir(exist_ok=True)
         write_text(path, json.dumps(results, indent=1) + "\n")
     print(report.text(results))

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import subprocess
 
 import pytest
 
@@ -26,6 +27,18 @@ def test_compiles_once(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "_compile", None)  # not a second time
     assert build.library() is not None
     assert [made] == list((tmp_path / "cache" / "kernels").iterdir())
+
+
+@pytest.mark.skipif(build.library() is None, reason="needs a C++ compiler")
+def test_flags_of_the_environment_are_used_and_what_they_made_is_kept_apart(tmp_path, monkeypatch):
+    assert build.library() is not None
+    monkeypatch.setenv("CXXFLAGS", "-O0 '-DNOTE=a b'")
+    commands, compiled = [], subprocess.run
+    monkeypatch.setattr(build.subprocess, "run", lambda c, **o: commands.append(c) or compiled(c, **o))
+    build.library.cache_clear()
+    assert build.library() is not None
+    assert {"-O0", "-DNOTE=a b"} <= set(commands[-1])
+    assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 2
 
 
 def test_the_environment_switches_them_off(monkeypatch):

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -42,7 +43,7 @@ log = logging.getLogger("sfumato")
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None where there is no compiler for them, or the environment says SFUMATO_KERNELS=off.
 
-    A first call compiles, which takes some seconds; what came out is kept by source, compiler and processor.
+    A first call compiles, which takes some seconds; what came out is kept by source, compiler, flags and processor.
     """
     if os.environ.get(SWITCH, "").lower() in ("off", "0", "no"):
         return None
@@ -71,7 +72,7 @@ def _compiled(compiler: str) -> Path:
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, timeout=SECONDS, check=True
     ).stdout
-    facts = "\n".join([*texts, compiler, version, platform.machine(), _processor(), *FLAGS, *map(str, WISHES)])
+    facts = "\n".join([*texts, compiler, version, platform.machine(), _processor(), *FLAGS, *map(str, WISHES), *_own()])
     path = cache_folder() / "kernels" / f"{hashlib.sha256(facts.encode()).hexdigest()[:24]}.so"
     if not path.is_file():
         with atomic_path(path) as temporary:
@@ -82,12 +83,17 @@ def _compiled(compiler: str) -> Path:
 def _compile(compiler: str, target: Path) -> None:
     told = ""
     for wish in WISHES:
-        command = [compiler, *FLAGS, *wish, *map(str, SOURCES), "-o", str(target)]
+        command = [compiler, *FLAGS, *wish, *_own(), *map(str, SOURCES), "-o", str(target)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         if done.returncode == 0:
             return
         told = told or done.stderr.strip().partition("\n")[0]
     raise OSError(f"{compiler} could not compile them ({told})")
+
+
+def _own() -> list[str]:
+    """What the environment adds to the flags, as for any C++: -mno-avx512f, say."""
+    return shlex.split(os.environ.get("CXXFLAGS", ""))
 
 
 def _processor() -> str:

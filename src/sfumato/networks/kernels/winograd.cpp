@@ -350,7 +350,7 @@ struct Plan {
     Plan(const Tiles& t, const Weights& s, int threads) {
         long places = (t.side + 2) * (t.side + 2), count = t.count(), panels = s.panels();
         // with few tiles it costs less to hand them around than to read all weights in every thread
-        bool alone = count >= std::max(s.columns, OWN_TILES * threads);
+        bool alone = count >= OWN_TILES * threads;
         long turns = up(count, MOST_TILES);
         if (alone) turns = up(turns, threads) * threads;
         block = std::min(count, up(count, turns)), blocks = up(count, block), group = group_of(block);
