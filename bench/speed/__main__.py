@@ -5,7 +5,8 @@
 Each workload runs in a process of its own for each number of threads. Results go to bench/results/speed.json, where
 those of other workloads stay, and into the tables of docs/performance.md. With --quick there are fewer cases and
 rounds; results go to build/speed-quick.json, and the docs stay as they are. With --isa, all sides do with less than
-the processor has, as they would on one that has no more; results go by names of their own, such as forward_avx2.
+the processor has, as they would on one that has no more; results go by names of their own, such as
+forward_avx2. Engines that cannot be told so are left out.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ WORKLOADS = {  # -> numbers of threads
     "startup": (MOST,),
     "peaks": (MOST,),
 }
-LIMITS = {  # what the environment says to our kernels, oneDNN (torch's, OpenVINO's), MKL and torch's own kernels
+LIMITS = {  # what the environment says to our kernels, and to torch's: oneDNN, MKL and its own
     "avx2": {
         "CXXFLAGS": "-mno-avx512f",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
