@@ -109,6 +109,17 @@ def test_a_wrong_number_of_channels_is_torchs_error(shape):
         GroupNorm(4, 32, 1e-6)(torch.randn(shape))
 
 
+def test_what_does_not_lie_beside_it_or_cannot_be_added_is_torchs_error():
+    x, smaller = torch.randn(4, 32, 16, 16), torch.randn(4, 32, 8, 8)
+    with pytest.raises(RuntimeError, match="size"):
+        GroupNorm(4, 64, 1e-6)(x, beside=smaller)
+    with pytest.raises(RuntimeError, match="size"):
+        Conv2d(64, 32, 1)(x, beside=smaller)
+    for kernel in (1, 3):
+        with pytest.raises(RuntimeError, match="size"):
+            Conv2d(32, 32, kernel, padding=kernel // 2)(x, added=smaller)
+
+
 @pytest.mark.parametrize(("n", "size", "side"), [(1, 8, 2), (1, 16, 2), (2, 16, 4), (1, 32, 4)])
 def test_without_gradients_weights_are_kept(n, size, side, monkeypatch):
     layer, x = Conv2d(64, 64, 3, padding=1).eval(), torch.randn(n, 64, size, size)

@@ -50,6 +50,7 @@ class Conv2d(nn.Conv2d):
             return _sum(self._of_both(x, beside), added)
         plain = self.stride == (1, 1) and self.groups == 1 and self.dilation == (1, 1)
         fitting = x.ndim == 4 and x.shape[1] == self.in_channels and x.dtype == self.weight.dtype == torch.float32
+        fitting = fitting and (added is None or added.dtype == torch.float32)
         if not plain or not fitting or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return _sum(super().forward(x), added)
         small = x.numel() * self.out_channels <= MOST_PLAIN_WORK
@@ -67,8 +68,9 @@ class Conv2d(nn.Conv2d):
 
     def _of_both(self, x: Tensor, beside: Tensor) -> Tensor:
         """Of a 1x1 convolution, without joining what it is of: the sum of those of both."""
-        plain = (*self.stride, *self.padding, self.groups) == (1, 1, 0, 0, 1) and x.device.type == "cpu"
-        if self.kernel_size != (1, 1) or not plain or torch.is_autocast_enabled("cpu"):
+        plain = (*self.kernel_size, *self.stride, *self.padding, self.groups) == (1, 1, 1, 1, 0, 0, 1)
+        fitting = x.device.type == "cpu" and x.dtype == beside.dtype == self.weight.dtype == torch.float32
+        if not plain or not fitting or torch.is_autocast_enabled("cpu"):
             return super().forward(torch.cat([x, beside], dim=1))
         rows, others = (t.permute(0, 2, 3, 1) for t in (x, beside))
         weight, parted = self.weight.flatten(1), x.shape[1]

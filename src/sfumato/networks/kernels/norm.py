@@ -48,6 +48,7 @@ class GroupNorm(nn.GroupNorm):
         arguments = (x, self.weight, self.bias, added, film, self.num_groups, self.eps, self.silu, beside)
         fitting = all(part.ndim == 4 and part.dtype == torch.float32 and part.shape[1] % LANES == 0 for part in parts)
         whole = fitting and sum(part.shape[1] for part in parts) == self.num_channels
+        whole = whole and (beside is None or (len(beside), *beside.shape[2:]) == (len(x), *x.shape[2:]))
         plain = whole and self.weight.dtype == torch.float32 and x.device.type == "cpu"
         if plain and x.numel() and not torch.is_autocast_enabled("cpu") and available():
             return normalised(*arguments)

@@ -123,9 +123,9 @@ def _made(
     """What a kernel makes of x (N, C, H, W): (N, K, H, W)."""
     x = x.contiguous(memory_format=torch.channels_last)
     bias = None if bias is None else bias.contiguous()
-    added = None if added is None else added.contiguous(memory_format=torch.channels_last)
     n, c, height, width = x.shape
     y = torch.empty((n, channels_out, height, width), memory_format=torch.channels_last)
+    added = None if added is None else added.expand_as(y).contiguous(memory_format=torch.channels_last)
     native(work, x, weight, bias, added, y, n, height, width, c, channels_out, *rest, wrote=y)
     return y
 
