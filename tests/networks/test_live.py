@@ -57,13 +57,13 @@ def test_what_a_convolution_takes_for_itself():
 
 @pytest.mark.skipif(library() is None, reason="needs a C++ compiler, for the kernels")
 def test_what_our_own_convolution_takes_for_itself(monkeypatch):
-    """All 64 tiles' inputs at 36 places, which one block holds; and of two panels of outputs, of 16 or 32 by processor,
+    """All 72 tiles' inputs at 36 places, which one block holds; and of two panels of outputs, of 16 or 32 by processor,
     weights and products."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     with torch.device("meta"):
         layer = conv(64, 64)
-    found = most_live_bytes(lambda: layer(empty(1, 64, 32, 32)), scratch="reordered") - 4 * 2 * 64 * 1024
-    inputs, panels = 64 * 64, [2 * panel * (64 + 64) for panel in (16, 32)]
+    found = most_live_bytes(lambda: layer(empty(1, 64, 32, 36)), scratch="reordered") - 4 * 2 * 64 * 32 * 36
+    inputs, panels = 72 * 64, [2 * panel * (64 + 72) for panel in (16, 32)]
     assert any(4 * 36 * (inputs + both) <= found <= 4 * 36 * (inputs + both + 1024) for both in panels)
 
 
