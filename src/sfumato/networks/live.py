@@ -128,6 +128,8 @@ class _Count(TorchDispatchMode):
         if self._scratch == "reordered" and weight.shape[2:] == (3, 3) and weight.dtype == torch.float32:
             plain = (*stride, *padding, *dilation) == (1,) * 6 and groups == 1
             side = side_of(x.shape, len(weight)) if plain else None
+            if side and not keeps(x.shape, side):
+                return room_bytes(x.shape, len(weight), side, kept=False)
             if side:
                 return room_bytes(x.shape, len(weight), side, kept=True) + self._made_bytes(x, weight, side)
         if self._scratch == "unfolded" and weight[0, 0].numel() > 1:
@@ -135,9 +137,9 @@ class _Count(TorchDispatchMode):
         return weight.numel() * weight.itemsize if self._scratch == "reordered" else 0
 
     def _made_bytes(self, x: Tensor, weight: Tensor, side: int) -> int:
-        """Of spread weights that are made for a call and end with it; others are kept."""
+        """Of spread weights that find no room to be kept, and end with the call."""
         size, key = spread_bytes(x.shape[1], len(weight), side), weight.untyped_storage()._cdata
-        if keeps(x.shape, side) and size + sum(self.kept.values()) - self.kept.get(key, 0) <= self._most_kept:
+        if size + sum(self.kept.values()) - self.kept.get(key, 0) <= self._most_kept:
             self.kept[key] = size
             return 0
         return size
