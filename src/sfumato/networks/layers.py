@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sfumato.networks.attend import attend
 from sfumato.networks.kernels.conv import Conv2d
-from sfumato.networks.kernels.norm import GroupNorm
+from sfumato.networks.kernels.norm import GroupNorm, apart
 
 __all__ = [
     "Attention",
@@ -105,6 +105,8 @@ class ResBlock(nn.Module):
             embedding: of the time.
             beside: the other channels, where these do not lie in one tensor.
         """
+        if beside is not None and not apart(x, beside):
+            x, beside = torch.cat([x, beside], dim=1), None
         h = self.conv1(self.resample(self.norm1(x, beside=beside)))
         if self.embed is None:
             h = self.norm2(h)

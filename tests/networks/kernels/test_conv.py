@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sfumato.networks.kernels import build, conv
+from sfumato.networks.kernels import build, conv, norm
 from sfumato.networks.kernels.conv import Conv2d
 from sfumato.networks.kernels.kept import KEPT
 from sfumato.networks.kernels.norm import GroupNorm
@@ -64,6 +64,15 @@ def test_a_block_of_channels_in_two_tensors_is_that_of_both_joined(channels, res
     torch.nn.init.normal_(block.conv2.weight, std=0.1)
     x, beside, embedding = torch.randn(2, 8, 8, 8), torch.randn(2, channels - 8, 8, 8), torch.randn(2, 12)
     check(block(x, embedding, beside), block(torch.cat([x, beside], dim=1), embedding))
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_a_block_joins_nothing_or_without_kernels_once(kernels, monkeypatch):
+    block, joins, cat = ResBlock(24, 32, None, groups=4), [], torch.cat
+    monkeypatch.setattr(norm, "available", lambda: kernels)
+    monkeypatch.setattr(torch, "cat", lambda *args, **named: joins.append(1) or cat(*args, **named))
+    block(torch.randn(2, 8, 8, 8), None, torch.randn(2, 16, 8, 8))
+    assert len(joins) == (not kernels)
 
 
 @given(

@@ -20,7 +20,8 @@ __all__ = ["available", "library"]
 
 SWITCH = "SFUMATO_KERNELS"
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC")
-WISHES = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native",), ())  # what a compiler may not know; first that works
+NATIVE = "-march=native"
+WISHES = ((NATIVE, "-fopenmp"), (NATIVE,), ("-mcpu=native",), ())  # what a compiler may not know; first that works
 SECONDS = 600  # some are enough, but a busy machine may have no time for it
 HERE = Path(__file__).parent
 HEADER, SOURCES = HERE / "vectors.h", (HERE / "winograd.cpp", HERE / "norm.cpp")

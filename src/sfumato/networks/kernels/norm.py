@@ -12,7 +12,7 @@ from torch.autograd import Function
 from sfumato.networks.kernels.build import available, library
 from sfumato.networks.kernels.eager import eager, native
 
-__all__ = ["GroupNorm", "normalised", "plainly_normalised"]
+__all__ = ["GroupNorm", "apart", "normalised", "plainly_normalised"]
 
 LANES = 8  # channels are taken so many at a time
 
@@ -53,6 +53,12 @@ class GroupNorm(nn.GroupNorm):
         if plain and x.numel() and not torch.is_autocast_enabled("cpu") and available():
             return normalised(*arguments)
         return plainly_normalised(*arguments)
+
+
+def apart(x: Tensor, beside: Tensor) -> bool:
+    """Whether channels in two tensors are normalised where they are; else it costs less to join them once for all."""
+    fitting = all(part.dtype == torch.float32 and part.shape[1] % LANES == 0 for part in (x, beside))
+    return fitting and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and available()
 
 
 def plainly_normalised(
