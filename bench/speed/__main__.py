@@ -69,6 +69,7 @@ def main() -> None:
             os.environ["OMP_NUM_THREADS"] = str(threads)
             rows += alone(measured, name, threads, asked.quick)
         limit = f" --isa {asked.isa}" if asked.isa else ""
+        limit += f" --threads {' '.join(map(str, asked.threads))}" if asked.threads else ""
         command = f"python -m bench.speed {name}{' --quick' * asked.quick}{limit}"
         when = datetime.now(UTC).date().isoformat()
         results[f"{name}_{asked.isa}" if asked.isa else name] = {
