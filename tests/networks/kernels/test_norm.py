@@ -124,19 +124,18 @@ def test_a_picture_is_the_same_in_any_batch():
     seed=st.integers(0, 99),
 )
 def test_channels_in_two_tensors_are_those_of_one(n, first, others, side, added, film, seed):
-    """Groups of 8 channels may begin in one and end in the other: bit for bit."""
+    """Bit for bit, also where a group, a quarter of the channels, begins in one and ends in the other."""
     whole, c = made(n, 8 * (first + others), side, side, added, film, seed=seed), 8 * first
-    x, *rest = whole
+    x, weight, bias, to_add, to_scale = whole
     gradient = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    joined = results(normalised, whole, first + others, True)
+    joined = results(normalised, whole, 4, True)
     parts = [t.clone().requires_grad_() for t in (x[:, :c], x[:, c:])]
-    leaves = [None if t is None else t.clone().requires_grad_() for t in rest]
-    y = normalised(parts[0], *leaves, first + others, 1e-6, True, parts[1])
+    leaves = [t.requires_grad_() for t in (weight, bias, to_add, to_scale) if t is not None]
+    y = normalised(parts[0], weight, bias, to_add, to_scale, 4, 1e-6, True, parts[1])
     assert torch.equal(y, joined[0])
-    assert torch.equal(
-        plainly_normalised(*whole, 8, 1e-6, True), plainly_normalised(parts[0], *rest, 8, 1e-6, True, parts[1])
-    )
-    found = torch.autograd.grad(y, [*parts, *(t for t in leaves if t is not None)], gradient)
+    plain = plainly_normalised(parts[0], weight, bias, to_add, to_scale, 4, 1e-6, True, parts[1])
+    assert torch.equal(plain, plainly_normalised(x, weight, bias, to_add, to_scale, 4, 1e-6, True))
+    found = torch.autograd.grad(y, [*parts, *leaves], gradient)
     assert torch.equal(torch.cat(found[:2], 1), joined[1])
     assert all(map(torch.equal, found[2:], joined[2:]))
 

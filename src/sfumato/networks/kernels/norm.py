@@ -227,18 +227,17 @@ def _keep(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
 
 
 def _backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    moments, *inputs = ctx.saved_tensors
-    *first, beside = inputs
-    groups, eps, silu = ctx.rest
+    moments, x, weight, bias, added, film, beside = ctx.saved_tensors
+    inputs, (groups, eps, silu) = (x, weight, bias, added, film, beside), ctx.rest
     wants = (*ctx.needs_input_grad[:5], ctx.needs_input_grad[8])
     if torch.is_grad_enabled():  # gradients of these gradients are wanted
         wanted = [t for t, want in zip(inputs, wants, strict=True) if want]
-        y = plainly_normalised(*first, groups, eps, silu, beside)
+        y = plainly_normalised(x, weight, bias, added, film, groups, eps, silu, beside)
         made = iter(torch.autograd.grad(y, wanted, gradient, create_graph=True))
         found = [next(made) if want else None for want in wants]
     else:
         work = _gradients if eager(gradient) else torch.ops.sfumato.normalised_gradients
-        made = iter(work(gradient, moments, *first, groups, silu, beside))
+        made = iter(work(gradient, moments, x, weight, bias, added, film, groups, silu, beside))
         found = [None if t is None else next(made) for t in inputs]
     return *found[:5], None, None, None, found[5]
 
