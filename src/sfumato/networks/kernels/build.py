@@ -26,7 +26,7 @@ SECONDS = 600  # some are enough, but a busy machine may have no time for it
 HERE = Path(__file__).parent
 HEADER, SOURCES = HERE / "vectors.h", (HERE / "winograd.cpp", HERE / "norm.cpp")
 SIGNATURES = {  # arguments and result
-    "sfumato_spread_weights": ("pp" + "n" * 6 + "iii", "i"),
+    "sfumato_spread_weights": ("pp" + "n" * 6 + "ii", "i"),
     "sfumato_spread_size": ("nni", "n"),
     "sfumato_probe": ("pn", "n"),
     "sfumato_convolve_room": ("nnnnniii", "n"),

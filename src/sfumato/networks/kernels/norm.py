@@ -46,19 +46,17 @@ class GroupNorm(nn.GroupNorm):
         """
         x, parts = input, (input,) if beside is None else (input, beside)
         arguments = (x, self.weight, self.bias, added, film, self.num_groups, self.eps, self.silu, beside)
-        fitting = all(part.ndim == 4 and part.dtype == torch.float32 and part.shape[1] % LANES == 0 for part in parts)
-        whole = fitting and sum(part.shape[1] for part in parts) == self.num_channels
-        whole = whole and (beside is None or (len(beside), *beside.shape[2:]) == (len(x), *x.shape[2:]))
-        plain = whole and self.weight.dtype == torch.float32 and x.device.type == "cpu"
-        if plain and x.numel() and not torch.is_autocast_enabled("cpu") and available():
+        whole = x.ndim == 4 and sum(part.shape[1] for part in parts) == self.num_channels
+        whole = whole and all((len(part), *part.shape[2:]) == (len(x), *x.shape[2:]) for part in parts)
+        if whole and x.numel() and self.weight.dtype == torch.float32 and apart(*parts):
             return normalised(*arguments)
         return plainly_normalised(*arguments)
 
 
-def apart(x: Tensor, beside: Tensor) -> bool:
-    """Whether channels in two tensors are normalised where they are; else it costs less to join them once for all."""
-    fitting = all(part.dtype == torch.float32 and part.shape[1] % LANES == 0 for part in (x, beside))
-    return fitting and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and available()
+def apart(*parts: Tensor) -> bool:
+    """Whether our kernel takes pictures whose channels lie in these tensors; elsewhere they are joined at once."""
+    fitting = all(part.dtype == torch.float32 and part.shape[1] % LANES == 0 for part in parts)
+    return fitting and parts[0].device.type == "cpu" and not torch.is_autocast_enabled("cpu") and available()
 
 
 def plainly_normalised(

@@ -17,7 +17,7 @@ namespace {
 
 constexpr long PANEL = 2 * LANES;            // columns of a matrix that lie together in memory
 constexpr long ROWS = LANES == 16 ? 14 : 6;  // of a product that stay in registers, with all columns of a panel
-constexpr int UNROLL = LANES == 16 ? 2 : 8;
+constexpr int UNROLL = LANES == 16 ? 2 : 8;  // of a product's loop, what was fastest
 
 inline long up(long count, long unit) { return (count + unit - 1) / unit; }
 // Rows are set apart by 64 bytes more than they need: at powers of two they would fall on each other in the cache.
@@ -457,8 +457,8 @@ long sfumato_spread_size(long rows, long columns, int side) {
 
 // Weights as in `Weights` into u, spread.
 int sfumato_spread_weights(const float* w, float* u, long rows, long columns, long row_step, long column_step, long down,
-                           long right, int turned, int side, int threads) {
-    Weights s{w, nullptr, rows, columns, row_step, column_step, down, right, turned != 0};
+                           long right, int side, int threads) {
+    Weights s{w, nullptr, rows, columns, row_step, column_step, down, right, false};
     long groups = rows / 8, panel_floats = (side + 2) * (side + 2) * s.apart();
     auto work = side == 4 ? spread_weights<SpreadWeight> : spread_weights<SpreadWeight2>;
     share(s.panels() * groups, threads, [&](long i) { work(s, i / groups, i % groups * 8, u + i / groups * panel_floats); });

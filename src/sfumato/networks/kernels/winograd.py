@@ -51,23 +51,20 @@ def weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 # ---- the kernels -----------------------------------------------------------------------------------------------------
 
 
-def spread(weight: Tensor, side: int, turned: bool = False, lasting: bool = True) -> Tensor:
+def spread(weight: Tensor, side: int, lasting: bool = True) -> Tensor:
     """Weights (K, C, 3, 3), in any memory order, as `convolved` takes them.
 
     Args:
         side: 4 for F(4x4, 3x3), 2 for F(2x2, 3x3).
-        turned: see `conv3x3`.
         lasting: false for what lasts until this thread's next call only, in memory that is used again and again.
     """
     kernels, (out, into, down, right) = library(), weight.stride()
     assert kernels is not None
     columns, rows = weight.shape[:2]
-    if turned:
-        rows, columns, into, out = columns, rows, out, into
     size = kernels.sfumato_spread_size(rows, columns, side)
     made = torch.empty(size) if lasting else _held(size)
     steps, threads = (into, out, down, right), torch.get_num_threads()
-    native(kernels.sfumato_spread_weights, weight, made, rows, columns, *steps, turned, side, threads, wrote=made)
+    native(kernels.sfumato_spread_weights, weight, made, rows, columns, *steps, side, threads, wrote=made)
     return made
 
 
